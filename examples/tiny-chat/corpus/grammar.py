@@ -1,0 +1,112 @@
+"""Small tools for writing many wordings in one line.
+
+A pattern is text with choices and slots: "[What is|What's] the capital of {country}?" `say` picks the
+choices, makes the wording a little untidy where asked, and fills the slots last, so that untidiness never
+touches a value which the answer has to repeat.
+"""
+
+import json
+import re
+
+CHOICE = re.compile(r"\[([^\[\]]*)\]")
+SLOT = re.compile(r"\{(\w+)\}")
+
+
+def pick(rng, items):
+    return items[int(rng.random() * len(items))]
+
+
+def choose(rng, pattern):
+    """Replaces every [a|b|c], innermost first."""
+    while True:
+        changed, count = CHOICE.subn(lambda match: pick(rng, match.group(1).split("|")), pattern)
+        if not count:
+            return re.sub(r"  +", " ", changed).strip()
+        pattern = changed
+
+
+def fill(text, slots):
+    return SLOT.sub(lambda match: str(slots[match.group(1)]) if match.group(1) in slots else match.group(0), text)
+
+
+def say(rng, patterns, **slots):
+    """One tidy wording: what the assistant says."""
+    pattern = patterns if isinstance(patterns, str) else pick(rng, patterns)
+    text = fill(choose(rng, pattern), slots)
+    return text[:1].upper() + text[1:]
+
+
+OPENINGS = ["please", "hey,", "hi,", "hello,", "ok,", "okay,", "so", "now", "well,", "quick question:", "tell me,",
+            "one more thing:", "next:", "I wonder:", "hi there,", "good morning,", "excuse me,", "minerva,",
+            "question:", "and", "also,", "hey minerva,", "next question:", "dear assistant,", "um,"]
+CLOSINGS = ["please", "thanks", "thank you", "if you can", "for me", "now", "quickly", "please?", "would you?",
+            "thanks!", "if you know", "today", "I need it", "it matters to me", "for my homework"]
+
+
+def typo(rng, text):
+    """Swaps, drops or doubles one letter of one longer word outside the slots."""
+    words = text.split(" ")
+    places = [i for i, word in enumerate(words) if len(word) > 4 and word.isalpha()]
+    if not places:
+        return text
+    place = pick(rng, places)
+    word = words[place]
+    at = 1 + int(rng.random() * (len(word) - 2))
+    kind = rng.random()
+    if kind < 0.4:
+        word = word[:at] + word[at + 1] + word[at] + word[at + 2:]
+    elif kind < 0.7:
+        word = word[:at] + word[at + 1:]
+    else:
+        word = word[:at] + word[at] + word[at:]
+    words[place] = word
+    return " ".join(words)
+
+
+def ask(rng, patterns, **slots):
+    """One wording of a request as people type it: polite or not, tidy or not."""
+    pattern = patterns if isinstance(patterns, str) else pick(rng, patterns)
+    text = choose(rng, pattern)
+    starts_with_slot = text.startswith("{")
+    if rng.random() < 0.12:
+        opening = pick(rng, OPENINGS)
+        text = opening + " " + (text if text[:2] == "I " or text[:2] == "I'" else text[:1].lower() + text[1:])
+    if rng.random() < 0.08 and text[-1:] in "?.":
+        text = text[:-1] + ", " + pick(rng, CLOSINGS) + text[-1]
+    roll = rng.random()
+    if roll < 0.18:
+        text = text.lower() if "{" not in text else re.sub(r"(\{\w+\})|([^{]+)", lambda m: m.group(1) or m.group(2).lower(), text)
+    elif roll < 0.85 and not starts_with_slot:
+        text = text[:1].upper() + text[1:]
+    if rng.random() < 0.15 and text[-1:] in "?.!":
+        text = text[:-1]
+    elif rng.random() < 0.03:
+        text = text + pick(rng, ["!", "!!", "??", " :)", "...", " ?"])
+    if rng.random() < 0.05:
+        text = typo(rng, text)
+    return fill(text, slots)
+
+
+def join(items, last="and"):
+    items = [str(item) for item in items]
+    if len(items) < 2:
+        return "".join(items)
+    return ", ".join(items[:-1]) + f" {last} " + items[-1]
+
+
+def compact(value):
+    """JSON as the assistant writes it."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+ONSETS = ["b", "bl", "br", "c", "ch", "cl", "cr", "d", "dr", "f", "fl", "fr", "g", "gl", "gr", "h", "j", "k", "kl", "kr", "l",
+          "m", "n", "p", "pl", "pr", "qu", "r", "s", "sh", "sk", "sl", "sn", "sp", "st", "t", "th", "tr", "v", "w", "y", "z", "zw", ""]
+VOWELS = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "u", "ai", "ea", "ee", "oo", "ou", "io", "y"]
+CODAS = ["", "", "", "b", "ck", "d", "f", "g", "k", "l", "ll", "m", "n", "nd", "ng", "nk", "nt", "p", "r", "rd", "rk", "s", "ss",
+         "st", "t", "x", "z", "sh", "th", "lt", "mp"]
+
+
+def pseudo_word(rng, syllables=None):
+    """A word that means nothing: the model can only copy it."""
+    count = syllables or pick(rng, [1, 2, 2, 2, 3])
+    return "".join(pick(rng, ONSETS) + pick(rng, VOWELS) + pick(rng, CODAS) for _ in range(count))

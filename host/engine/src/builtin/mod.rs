@@ -1,0 +1,3 @@
+//! The engine's own template and sampler: what a request gets where it names no plugin.
+
+pub mod jinja;

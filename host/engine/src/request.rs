@@ -1,0 +1,186 @@
+//! What is asked of the engine: plain data, no JSON but where a plugin or a tool brings its own.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::model::Token;
+use crate::plugin::{OnFault, SamplerPlugin, StreamPlugin, Template};
+
+/// One request for text.
+#[derive(Clone)]
+pub struct GenerateRequest {
+    /// Names the request in logs, and in whatever a plugin is told of it.
+    pub id: String,
+    /// What to continue or answer.
+    pub input: Input,
+    /// How to sample, and when to stop.
+    pub params: Params,
+    /// What makes the prompt of a [`Input::Chat`]; the engine's default where there is none.
+    pub template: Option<Use<dyn Template>>,
+    /// The chain of samplers, first to last. The native sampler draws from what they leave.
+    pub samplers: Vec<Use<dyn SamplerPlugin>>,
+    /// The pipe of stream processors, first to last.
+    pub stream: Vec<Use<dyn StreamPlugin>>,
+}
+
+impl GenerateRequest {
+    /// A request with default parameters and no plugins.
+    #[must_use]
+    pub fn new(id: impl Into<String>, input: Input) -> Self {
+        Self {
+            id: id.into(),
+            input,
+            params: Params::default(),
+            template: None,
+            samplers: Vec::new(),
+            stream: Vec::new(),
+        }
+    }
+}
+
+/// A plugin as one request uses it.
+pub struct Use<P: ?Sized> {
+    /// The plugin.
+    pub plugin: Arc<P>,
+    /// Its arguments; `Null` when the request gives none.
+    pub args: Value,
+    /// What happens when it fails.
+    pub on_fault: OnFault,
+}
+
+impl<P: ?Sized> Clone for Use<P> {
+    fn clone(&self) -> Self {
+        Self { plugin: Arc::clone(&self.plugin), args: self.args.clone(), on_fault: self.on_fault }
+    }
+}
+
+/// What to continue or answer.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A conversation; a template makes the prompt of it.
+    Chat(Chat),
+    /// A prompt as text. The text of special tokens in it is read as those tokens.
+    Text(String),
+    /// A prompt as tokens, used as they are.
+    Tokens(Vec<Token>),
+}
+
+/// A conversation.
+#[derive(Clone, Debug, Default)]
+pub struct Chat {
+    /// Oldest first.
+    pub messages: Vec<Message>,
+    /// Tool definitions as the client sent them (OpenAI's form: `{"type": "function", "function": {…}}`).
+    pub tools: Vec<Value>,
+    /// Further variables for the template (`enable_thinking`, `documents`): an object, or `Null`.
+    pub template_variables: Value,
+    /// Leave the last message open, to be continued, if it is the assistant's.
+    pub continue_last: bool,
+}
+
+/// One message of a conversation.
+#[derive(Clone, Debug, Default)]
+pub struct Message {
+    /// `system`, `user`, `assistant`, `tool`, or whatever else the template knows.
+    pub role: String,
+    /// What was said, in order.
+    pub content: Vec<Content>,
+    /// Who said it, where the client says so.
+    pub name: Option<String>,
+    /// Tools that the assistant called.
+    pub tool_calls: Vec<ToolCall>,
+    /// Which call this message of a tool answers.
+    pub tool_call_id: Option<String>,
+    /// What the assistant thought before it spoke.
+    pub reasoning: Option<String>,
+}
+
+impl Message {
+    /// A message of text.
+    #[must_use]
+    pub fn text(role: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { role: role.into(), content: vec![Content::Text(text.into())], ..Self::default() }
+    }
+
+    /// The text of its content, parts joined.
+    #[must_use]
+    pub fn joined_text(&self) -> String {
+        self.content.iter().map(|Content::Text(text)| text.as_str()).collect()
+    }
+}
+
+/// A part of a message. Media will stand beside text here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Text.
+    Text(String),
+}
+
+/// A call of a tool by the assistant.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ToolCall {
+    /// Names the call.
+    pub id: String,
+    /// Names the tool.
+    pub name: String,
+    /// Its arguments, as JSON text.
+    pub arguments: String,
+}
+
+/// How to sample, and when to stop. Defaults are llama-server's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Params {
+    /// The most tokens to generate; `None` is up to the end of the context.
+    pub max_tokens: Option<u32>,
+    /// Texts that end the generation. They are not part of the answer.
+    pub stop: Vec<String>,
+    /// Go on after the model says that it is done.
+    pub ignore_end: bool,
+    /// Seeds all randomness of the request, plugins' included; `None` draws a seed and reports it.
+    pub seed: Option<u64>,
+    /// Divides the logits before the draw; 0 takes the best token.
+    pub temperature: f32,
+    /// Keep the best so many tokens; 0 keeps all.
+    pub top_k: u32,
+    /// Keep the best tokens that together have this probability; 1 keeps all.
+    pub top_p: f32,
+    /// Keep the tokens at least this probable, relative to the best one; 0 keeps all.
+    pub min_p: f32,
+    /// Keep the locally typical tokens of this probability; 1 keeps all.
+    pub typical_p: f32,
+    /// Divides (or multiplies, below 0) the logits of tokens seen lately; 1 is off.
+    pub repeat_penalty: f32,
+    /// How many of the last tokens the penalties look at; 0 is none.
+    pub repeat_last_n: u32,
+    /// Subtracted from a token's logit for each time it was seen lately.
+    pub frequency_penalty: f32,
+    /// Subtracted once from the logit of every token seen lately.
+    pub presence_penalty: f32,
+    /// Added to the logits of given tokens; negative infinity bans.
+    pub logit_bias: Vec<(Token, f32)>,
+    /// Report the log-probability of each token, and of so many others beside it.
+    pub logprobs: Option<u32>,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            max_tokens: None,
+            stop: Vec::new(),
+            ignore_end: false,
+            seed: None,
+            temperature: 0.8,
+            top_k: 40,
+            top_p: 0.95,
+            min_p: 0.05,
+            typical_p: 1.0,
+            repeat_penalty: 1.0,
+            repeat_last_n: 64,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            logit_bias: Vec::new(),
+            logprobs: None,
+        }
+    }
+}

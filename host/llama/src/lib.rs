@@ -1,0 +1,1 @@
+//! llama.cpp behind the model trait of minerva-engine.

@@ -1,0 +1,1 @@
+//! Model files for Minerva: reading, checking and making GGUF.

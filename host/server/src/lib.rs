@@ -1,0 +1,1 @@
+//! The HTTP API of Minerva: OpenAI conventions over minerva-engine.
