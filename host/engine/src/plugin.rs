@@ -95,7 +95,12 @@ pub trait SamplerPlugin: Send + Sync {
     /// # Errors
     ///
     /// When the plugin refuses the arguments or fails.
-    fn open(&self, context: &SessionContext, args: &Value, prompt: &[Token]) -> Result<Box<dyn Sampler>, Error>;
+    fn open(
+        &self,
+        context: &SessionContext,
+        args: &Value,
+        prompt: &[Token],
+    ) -> Result<Box<dyn Sampler>, Error>;
 }
 
 /// What a sampler needs and can.

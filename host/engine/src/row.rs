@@ -86,7 +86,8 @@ pub fn logsumexp(row: &[f32]) -> f32 {
     if max == f32::NEG_INFINITY {
         return max;
     }
-    let sum: f64 = row.iter().filter(|logit| !logit.is_nan()).map(|logit| f64::from((logit - max).exp())).sum();
+    let sum: f64 =
+        row.iter().filter(|logit| !logit.is_nan()).map(|logit| f64::from((logit - max).exp())).sum();
     #[expect(clippy::cast_possible_truncation, reason = "a result as precise as the logits is wanted")]
     let log_sum = sum.ln() as f32;
     max + log_sum

@@ -1,0 +1,293 @@
+//! A model that says what a test tells it to, in no time. Feature `test-util`.
+//!
+//! Its tokens are bytes, and a few special ones behind them, so that tests can be read.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::model::{
+    Batch, Capabilities, Encode, Error, Info, Layout, Model, Position, Slot, Special, Token, Vocabulary,
+};
+
+/// A vocabulary of the 256 bytes, and `<s>`, `</s>`, `<|im_start|>`, `<|im_end|>` behind them.
+pub struct ByteVocabulary {
+    pieces: Vec<Vec<u8>>,
+}
+
+impl ByteVocabulary {
+    /// The end of sequence.
+    pub const EOS: Token = 257;
+    const SPECIALS: [&'static str; 4] = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"];
+
+    /// The vocabulary.
+    #[must_use]
+    pub fn new() -> Self {
+        let bytes = (0..=u8::MAX).map(|byte| vec![byte]);
+        Self { pieces: bytes.chain(Self::SPECIALS.map(|text| text.into())).collect() }
+    }
+}
+
+impl Default for ByteVocabulary {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Vocabulary for ByteVocabulary {
+    fn size(&self) -> u32 {
+        260
+    }
+
+    fn encode(&self, text: &str, how: Encode) -> Result<Vec<Token>, Error> {
+        let mut tokens = Vec::new();
+        let mut rest = text;
+        while let Some(&byte) = rest.as_bytes().first() {
+            let special = Self::SPECIALS.iter().position(|text| how.parse_special && rest.starts_with(text));
+            match special {
+                Some(index) => {
+                    tokens.push(256 + u32::try_from(index).unwrap_or(0));
+                    rest = &rest[Self::SPECIALS[index].len()..];
+                }
+                None => {
+                    let width = rest.chars().next().map_or(1, char::len_utf8);
+                    tokens.push(Token::from(byte));
+                    tokens.extend(rest.as_bytes()[1..width].iter().map(|&byte| Token::from(byte)));
+                    rest = &rest[width..];
+                }
+            }
+        }
+        Ok(tokens)
+    }
+
+    fn piece(&self, token: Token) -> &[u8] {
+        self.pieces.get(token as usize).map_or(&[], Vec::as_slice)
+    }
+
+    fn is_control(&self, token: Token) -> bool {
+        token >= 256
+    }
+
+    fn is_end(&self, token: Token) -> bool {
+        token == Self::EOS || token == 259
+    }
+
+    fn special(&self, role: Special) -> Option<Token> {
+        match role {
+            Special::Bos => Some(256),
+            Special::Eos => Some(Self::EOS),
+            Special::Eot => Some(259),
+            Special::ThinkStart | Special::ThinkEnd => None,
+        }
+    }
+}
+
+/// What comes after a prompt: the first reply whose key ends the prompt (or stands in front of what was generated).
+type Replies = Vec<(String, String)>;
+
+/// A model that answers by a script.
+pub struct ScriptedModel {
+    info: Info,
+    replies: Replies,
+    delay: Duration,
+    /// What each slot holds.
+    slots: BTreeMap<Slot, Vec<Token>>,
+    rows: Vec<Vec<f32>>,
+    log: Log,
+}
+
+/// What a [`ScriptedModel`] was asked, for a test to look at while the engine owns the model.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Record>>);
+
+/// What a [`ScriptedModel`] was asked.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// Every batch, in order.
+    pub batches: Vec<Batch>,
+    /// Slots that hold something now.
+    pub slots_in_use: usize,
+    /// Decodes that are to fail, counted down; then they work again.
+    pub failures_left: usize,
+}
+
+impl Log {
+    /// What has been asked so far.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes the next decodes fail.
+    pub fn fail_next(&self, decodes: usize) {
+        self.update(|record| record.failures_left = decodes);
+    }
+
+    fn update<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ScriptedModel {
+    /// A model of `slots` sequences that answers a prompt that ends in a key with the text beside it, and any
+    /// other with nothing.
+    #[must_use]
+    pub fn new(slots: u32, replies: &[(&str, &str)]) -> Self {
+        let info = Info {
+            name: "scripted".into(),
+            architecture: "script".into(),
+            parameters: 0,
+            weight_bytes: 0,
+            device: "script".into(),
+            vocabulary_size: 260,
+            context: 512,
+            context_trained: 512,
+            slots,
+            batch_tokens_max: 128,
+            chunk_tokens: 32,
+            chat_template: None,
+            capabilities: Capabilities {
+                layout: Layout::Streams,
+                partial_removal: true,
+                copy: true,
+                shift: false,
+                batch_invariant: true,
+            },
+        };
+        let replies = replies.iter().map(|(key, reply)| ((*key).to_owned(), (*reply).to_owned())).collect();
+        Self {
+            info,
+            replies,
+            delay: Duration::ZERO,
+            slots: BTreeMap::new(),
+            rows: Vec::new(),
+            log: Log::default(),
+        }
+    }
+
+    /// Makes each decode take time.
+    #[must_use]
+    pub fn with_delay(mut self, delay: Duration) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// What it is asked.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        self.log.clone()
+    }
+
+    /// What it says of itself, to be changed before it is served.
+    pub fn info_mut(&mut self) -> &mut Info {
+        &mut self.info
+    }
+
+    fn row(&self, history: &[Token]) -> Vec<f32> {
+        let next = next_token(history, &self.replies);
+        // The others get something below, different for each, so that there is something to sample.
+        let mut row: Vec<f32> = (0..260_u32)
+            .map(|token| {
+                let mixed = token.wrapping_mul(2_654_435_761).wrapping_add(history.len() as u32 * 40_503);
+                f32::from(u16::try_from(mixed >> 16).unwrap_or(0)) / 65_536.0
+            })
+            .collect();
+        row[next as usize] = 10.0;
+        row
+    }
+}
+
+/// What the script says comes next.
+fn next_token(history: &[Token], replies: &Replies) -> Token {
+    let vocabulary = ByteVocabulary::new();
+    let bytes: Vec<u8> = history.iter().flat_map(|&token| vocabulary.piece(token).to_vec()).collect();
+    for (key, reply) in replies {
+        // The latest place where the key stands in front of a beginning of the reply that ends the history.
+        for said in (0..=reply.len()).rev() {
+            if bytes.ends_with(&[key.as_bytes(), &reply.as_bytes()[..said]].concat()) {
+                return reply.as_bytes().get(said).map_or(ByteVocabulary::EOS, |&byte| Token::from(byte));
+            }
+        }
+    }
+    ByteVocabulary::EOS
+}
+
+impl Model for ScriptedModel {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn vocabulary(&self) -> Arc<dyn Vocabulary> {
+        Arc::new(ByteVocabulary::new())
+    }
+
+    fn decode(&mut self, batch: &Batch) -> Result<(), Error> {
+        assert!(batch.len() <= self.info.batch_tokens_max as usize, "a batch of {}", batch.len());
+        assert!(batch.slots.is_sorted(), "slots out of order: {:?}", batch.slots);
+        std::thread::sleep(self.delay);
+        let fails = self.log.update(|record| {
+            record.batches.push(batch.clone());
+            let fails = record.failures_left > 0;
+            record.failures_left = record.failures_left.saturating_sub(1);
+            fails
+        });
+        if fails {
+            return Err(Error::Decode("the script says so".into()));
+        }
+        self.rows.clear();
+        for index in 0..batch.len() {
+            let held = self.slots.entry(batch.slots[index]).or_default();
+            assert_eq!(held.len(), batch.positions[index] as usize, "positions must continue the slot");
+            assert!(held.len() < self.info.context as usize, "the slot is full");
+            held.push(batch.tokens[index]);
+            if batch.wants_logits[index] {
+                let history = held.clone();
+                self.rows.push(self.row(&history));
+            }
+        }
+        let in_use = self.slots.len();
+        self.log.update(|record| record.slots_in_use = in_use);
+        Ok(())
+    }
+
+    fn logits(&self, row: usize) -> &[f32] {
+        &self.rows[row]
+    }
+
+    fn remove(&mut self, slot: Slot, from: Position) -> Result<(), Error> {
+        if from == 0 {
+            self.slots.remove(&slot);
+        } else if let Some(held) = self.slots.get_mut(&slot) {
+            held.truncate(from as usize);
+        }
+        let in_use = self.slots.len();
+        self.log.update(|record| record.slots_in_use = in_use);
+        Ok(())
+    }
+
+    fn copy(&mut self, from: Slot, to: Slot) -> Result<(), Error> {
+        let held = self.slots.get(&from).cloned().unwrap_or_default();
+        self.slots.insert(to, held);
+        Ok(())
+    }
+
+    fn save(&mut self, slot: Slot) -> Result<Vec<u8>, Error> {
+        let held = self.slots.get(&slot).cloned().unwrap_or_default();
+        Ok(held.iter().flat_map(|token| token.to_le_bytes()).collect())
+    }
+
+    fn restore(&mut self, slot: Slot, state: &[u8]) -> Result<(), Error> {
+        let (tokens, rest) = state.as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(Error::State("its length is no number of tokens".into()));
+        }
+        self.slots.insert(slot, tokens.iter().map(|&bytes| Token::from_le_bytes(bytes)).collect());
+        Ok(())
+    }
+
+    fn positions(&self, slot: Slot) -> Option<RangeInclusive<Position>> {
+        let held = self.slots.get(&slot)?.len();
+        (held > 0).then(|| 0..=u32::try_from(held).unwrap_or(u32::MAX) - 1)
+    }
+}

@@ -1,0 +1,419 @@
+//! The whole path of a request, in order: template, tokenise, open plugins, queue; then, as tokens come,
+//! detokenise, stop texts, stream processors. All of it is off the engine's thread, and what may be slow is on
+//! tokio's blocking threads.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::Stream;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::Error;
+use crate::decoder::TextDecoder;
+use crate::event::{Event, FinishReason, Finished, Text, TokenLogprob, Usage};
+use crate::handle::Shared;
+use crate::model::{Encode, Token, Vocabulary};
+use crate::plugin::{Chunk, Kind, OnFault, Part, Prompt, Report, SessionContext};
+use crate::processing::Pipe;
+use crate::request::{Chat, GenerateRequest, Input, Use};
+use crate::sampling::{Chosen, Link, Sampling};
+use crate::sequence::{End, Reader, Submission};
+
+/// Tokens taken from the worker at a time, when they wait: a slow reader pays the way to the plugins less often.
+const TOKENS_AT_A_TIME: usize = 64;
+
+/// An answer as it comes: a stream of events, of which [`Event::Finished`] is the last. Dropping it cancels the
+/// request: its slot is free before the next decode.
+pub struct Generation {
+    events: Pin<Box<dyn Stream<Item = Result<Event, Error>> + Send>>,
+    prompt_tokens: u32,
+    seed: u64,
+}
+
+impl Generation {
+    /// Tokens of the prompt.
+    #[must_use]
+    pub fn prompt_tokens(&self) -> u32 {
+        self.prompt_tokens
+    }
+
+    /// The seed that reproduces it.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
+impl Stream for Generation {
+    type Item = Result<Event, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.events.as_mut().poll_next(context)
+    }
+}
+
+/// Runs what may be slow where it delays nobody.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Error::Internal(
+            if error.is_panic() { "native plugin code panicked" } else { "the runtime stops" }.into(),
+        )
+    })?
+}
+
+/// Prepares a request and puts it into the queue.
+pub(crate) async fn generate(shared: Arc<Shared>, request: GenerateRequest) -> Result<Generation, Error> {
+    let preparing = Arc::clone(&shared);
+    let prepared = blocking(move || prepare(&preparing, request)).await?;
+
+    let (tokens, receive_token) = mpsc::channel(shared.options.token_buffer.max(1));
+    let (end, receive_end) = oneshot::channel();
+    let prompt_tokens = length(&prepared.prompt);
+    shared.submit(Submission {
+        prompt: prepared.prompt,
+        sampling: Box::new(prepared.sampling),
+        max_tokens: prepared.max_tokens,
+        ignore_end: prepared.ignore_end,
+        reader: Reader { tokens, end },
+        submitted: Instant::now(),
+    })?;
+    let seed = prepared.seed;
+    let answer = Answer {
+        decoder: prepared.decoder,
+        pipe: Some(prepared.pipe),
+        tokens: Some(receive_token),
+        end: Some(receive_end),
+        ready: VecDeque::new(),
+        logprobs: Vec::new(),
+        completion_tokens: 0,
+        prompt_tokens,
+        seed,
+        template: prepared.template,
+        _wake: Wake(shared),
+    };
+    let events = Box::pin(futures::stream::unfold(answer, Answer::next));
+    Ok(Generation { events, prompt_tokens, seed })
+}
+
+/// A request that only waits for a slot.
+struct Prepared {
+    prompt: Vec<Token>,
+    sampling: Sampling,
+    decoder: TextDecoder,
+    pipe: Pipe,
+    template: Option<Report>,
+    max_tokens: u32,
+    ignore_end: bool,
+    seed: u64,
+}
+
+fn prepare(shared: &Shared, request: GenerateRequest) -> Result<Prepared, Error> {
+    let GenerateRequest { id, input, params, template, samplers, stream } = request;
+    let context = SessionContext { request: id, vocabulary: Arc::clone(&shared.vocabulary) };
+    let (prompt, mut stops, template) = match input {
+        Input::Chat(chat) => {
+            let (prompt, report) = render(shared, &context, &chat, template.as_ref())?;
+            (tokenise(shared.vocabulary.as_ref(), &prompt.parts)?, prompt.stops, report)
+        }
+        Input::Text(text) => {
+            (tokenise(shared.vocabulary.as_ref(), &[Part::Special(text)])?, Vec::new(), None)
+        }
+        Input::Tokens(tokens) => (check_tokens(tokens, shared.info.vocabulary_size)?, Vec::new(), None),
+    };
+    let max_tokens = check_length(&prompt, params.max_tokens, shared.info.context)?;
+    stops.extend(params.stop.iter().cloned());
+    let seed = params.seed.unwrap_or_else(draw_seed);
+    let pipe = Pipe::open(&context, &stream)?;
+    let chain = open_samplers(&context, &samplers, &prompt)?;
+    let ignore_end = params.ignore_end;
+    let sampling = Sampling::new(params, seed, prompt.clone(), chain, Arc::clone(&shared.end_tokens));
+    let decoder = TextDecoder::new(context.vocabulary, stops);
+    Ok(Prepared { prompt, sampling, decoder, pipe, template, max_tokens, ignore_end, seed })
+}
+
+/// Makes the prompt by the request's template, or by the model's own.
+fn render(
+    shared: &Shared,
+    context: &SessionContext,
+    chat: &Chat,
+    template: Option<&Use<dyn crate::plugin::Template>>,
+) -> Result<(Prompt, Option<Report>), Error> {
+    let native = || -> Result<Prompt, Error> {
+        Ok(Prompt { parts: vec![Part::Special(shared.template.render(chat)?)], stops: Vec::new() })
+    };
+    let Some(used) = template else { return Ok((native()?, None)) };
+    let identity = used.plugin.identity();
+    let mut report = Report {
+        name: identity.name.clone(),
+        version: identity.version.clone(),
+        kind: Kind::Template,
+        calls: 1,
+        fault: None,
+        meta: None,
+    };
+    match used.plugin.render(context, chat, &used.args) {
+        Ok(prompt) => Ok((prompt, Some(report))),
+        Err(error) if used.on_fault == OnFault::Fail => Err(error.into()),
+        Err(error) => {
+            tracing::warn!(plugin = error.name, version = error.version, call = error.call, fault = %error.fault,
+                kind = Kind::Template.as_str(), "a request goes on without a plugin");
+            report.fault = Some(error.to_string());
+            Ok((native()?, Some(report)))
+        }
+    }
+}
+
+/// The parts of a prompt as tokens, with what the model wants in front of a whole prompt, once.
+fn tokenise(vocabulary: &dyn Vocabulary, parts: &[Part]) -> Result<Vec<Token>, Error> {
+    let encode = |text: &str, parse_special| {
+        vocabulary.encode(text, Encode { add_special: false, parse_special }).map_err(Error::Model)
+    };
+    let mut tokens = vocabulary.encode("", Encode { add_special: true, parse_special: false })?;
+    let front = tokens.clone();
+    for part in parts {
+        match part {
+            Part::Text(text) => tokens.extend(encode(text, false)?),
+            Part::Special(text) => tokens.extend(encode(text, true)?),
+            Part::Tokens(given) => tokens.extend(check_tokens(given.clone(), vocabulary.size())?),
+        }
+    }
+    // Most templates write the begin-of-sequence token themselves.
+    if !front.is_empty() && tokens[front.len()..].starts_with(&front) {
+        tokens.drain(..front.len());
+    }
+    Ok(tokens)
+}
+
+fn check_tokens(tokens: Vec<Token>, vocabulary_size: u32) -> Result<Vec<Token>, Error> {
+    match tokens.iter().find(|token| **token >= vocabulary_size) {
+        None => Ok(tokens),
+        Some(token) => Err(Error::Invalid {
+            param: "prompt".into(),
+            message: format!("token {token} is outside the model's vocabulary of {vocabulary_size} tokens"),
+        }),
+    }
+}
+
+/// The most tokens that this request may generate.
+fn check_length(prompt: &[Token], max_tokens: Option<u32>, limit: u32) -> Result<u32, Error> {
+    if prompt.is_empty() {
+        let message = "the prompt is empty: there is nothing to continue".into();
+        return Err(Error::Invalid { param: "prompt".into(), message });
+    }
+    let prompt = length(prompt);
+    if prompt.saturating_add(max_tokens.unwrap_or(1)) > limit {
+        return Err(Error::ContextExceeded { prompt, max_tokens, limit });
+    }
+    Ok(max_tokens.unwrap_or(limit - prompt))
+}
+
+fn open_samplers(
+    context: &SessionContext,
+    samplers: &[Use<dyn crate::plugin::SamplerPlugin>],
+    prompt: &[Token],
+) -> Result<Vec<Link>, Error> {
+    let open = |used: &Use<dyn crate::plugin::SamplerPlugin>| {
+        let identity = used.plugin.identity();
+        let mut report = Report {
+            name: identity.name.clone(),
+            version: identity.version.clone(),
+            kind: Kind::Sampler,
+            calls: 1,
+            fault: None,
+            meta: None,
+        };
+        let session = match used.plugin.open(context, &used.args, prompt) {
+            Ok(session) => Some(session),
+            Err(error) if used.on_fault == OnFault::Fail => return Err(Error::Plugin(error)),
+            Err(error) => {
+                report.fault = Some(error.to_string());
+                None
+            }
+        };
+        let descriptor = used.plugin.descriptor().clone();
+        Ok(Link { session, descriptor, on_fault: used.on_fault, report })
+    };
+    samplers.iter().map(open).collect()
+}
+
+/// A seed nobody chose: from the randomness that the standard library seeds its maps with.
+fn draw_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    // 53 bits: a seed survives JSON readers that know only doubles.
+    RandomState::new().hash_one(0) >> 11
+}
+
+fn length(tokens: &[Token]) -> u32 {
+    u32::try_from(tokens.len()).unwrap_or(u32::MAX)
+}
+
+/// Wakes the worker when the reader is gone, so that the slot is free at once.
+struct Wake(Arc<Shared>);
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
+}
+
+/// The reader's side of a generation.
+struct Answer {
+    decoder: TextDecoder,
+    /// `None` while a blocking thread has it.
+    pipe: Option<Pipe>,
+    /// `None` once no more are wanted.
+    tokens: Option<mpsc::Receiver<Chosen>>,
+    /// `None` once the end is known.
+    end: Option<oneshot::Receiver<Result<End, Error>>>,
+    ready: VecDeque<Event>,
+    /// Of tokens whose text is not out yet.
+    logprobs: Vec<TokenLogprob>,
+    completion_tokens: u32,
+    prompt_tokens: u32,
+    seed: u64,
+    template: Option<Report>,
+    // Dropped last: the channels above are closed when the worker looks.
+    _wake: Wake,
+}
+
+/// What a round of tokens came to.
+#[derive(Default)]
+struct Round {
+    chunk: Chunk,
+    /// Why nothing follows, if that is so, and by which stop text.
+    end: Option<(FinishReason, Option<String>)>,
+}
+
+impl Answer {
+    /// The next event, and the rest.
+    async fn next(mut self) -> Option<(Result<Event, Error>, Self)> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some((Ok(event), self));
+            }
+            self.end.as_ref()?;
+            if let Err(error) = self.round().await {
+                self.tokens = None;
+                self.end = None;
+                return Some((Err(error), self));
+            }
+        }
+    }
+
+    /// Takes what tokens there are, and makes events of them.
+    async fn round(&mut self) -> Result<(), Error> {
+        let mut taken = Vec::new();
+        if let Some(tokens) = &mut self.tokens {
+            tokens.recv_many(&mut taken, TOKENS_AT_A_TIME).await;
+        }
+        if taken.is_empty() {
+            let ended = self.ended().await?;
+            let rest = self.decoder.finish();
+            let reason = if rest.stop.is_some() { FinishReason::Stop } else { ended.reason };
+            let chunk = Chunk { text: rest.text, tokens: Vec::new() };
+            self.process(chunk, Some(reason)).await?;
+            self.finish(reason, rest.stop, ended);
+            return Ok(());
+        }
+        let round = self.decode(taken);
+        match round.end {
+            None => {
+                if let Some(reason) = self.process(round.chunk, None).await? {
+                    self.stop(reason, None).await?;
+                }
+                Ok(())
+            }
+            Some((reason, stop)) => {
+                let reason = self.process(round.chunk, Some(reason)).await?.unwrap_or(reason);
+                self.stop(reason, stop).await
+            }
+        }
+    }
+
+    fn decode(&mut self, taken: Vec<Chosen>) -> Round {
+        let mut round = Round::default();
+        for chosen in taken {
+            self.completion_tokens += 1;
+            self.logprobs.extend(chosen.logprob.map(|logprob| *logprob));
+            round.chunk.tokens.push(chosen.token);
+            let decoded = self.decoder.push(chosen.token);
+            round.chunk.text.push_str(&decoded.text);
+            if decoded.stop.is_some() {
+                round.end = Some((FinishReason::Stop, decoded.stop));
+                break;
+            }
+        }
+        round
+    }
+
+    /// Sends a chunk through the stream processors, and closes them where `closing` says why. Returns why a
+    /// processor ended the answer, if one did.
+    async fn process(
+        &mut self,
+        chunk: Chunk,
+        closing: Option<FinishReason>,
+    ) -> Result<Option<FinishReason>, Error> {
+        if self.pipe.as_ref().is_some_and(Pipe::is_empty) {
+            if !chunk.text.is_empty() || (closing.is_some() && !self.logprobs.is_empty()) {
+                let logprobs = std::mem::take(&mut self.logprobs);
+                self.ready.push_back(Event::Text(Text { text: chunk.text, logprobs }));
+            }
+            return Ok(None);
+        }
+        let Some(mut pipe) = self.pipe.take() else {
+            return Err(Error::Internal("the stream processors are lost".into()));
+        };
+        let (pipe, processed) = blocking(move || {
+            let processed = pipe.process(chunk, closing);
+            Ok((pipe, processed))
+        })
+        .await?;
+        self.pipe = Some(pipe);
+        let processed = processed?;
+        for mut event in processed.events {
+            if let Event::Text(text) = &mut event {
+                text.logprobs = std::mem::take(&mut self.logprobs);
+            }
+            self.ready.push_back(event);
+        }
+        Ok(processed.stopped)
+    }
+
+    /// Ends the answer here, whatever else the worker would say.
+    async fn stop(&mut self, reason: FinishReason, stop: Option<String>) -> Result<(), Error> {
+        self.tokens = None;
+        self._wake.0.wake();
+        let ended = self.ended().await?;
+        self.finish(reason, stop, ended);
+        Ok(())
+    }
+
+    async fn ended(&mut self) -> Result<End, Error> {
+        let stopped = || Error::Internal("the engine stopped before the answer was complete".into());
+        match &mut self.end {
+            Some(end) => end.await.map_err(|_| stopped())?,
+            None => Err(stopped()),
+        }
+    }
+
+    fn finish(&mut self, reason: FinishReason, stop: Option<String>, ended: End) {
+        self.end = None;
+        let mut plugins: Vec<Report> = self.template.take().into_iter().collect();
+        plugins.extend(ended.samplers);
+        plugins.extend(self.pipe.take().map(Pipe::into_reports).unwrap_or_default());
+        let usage = Usage {
+            prompt_tokens: self.prompt_tokens,
+            cached_tokens: 0,
+            completion_tokens: self.completion_tokens,
+            queue_time: ended.queue_time,
+            prefill_time: ended.prefill_time,
+            decode_time: ended.decode_time.max(Duration::ZERO),
+        };
+        self.ready.push_back(Event::Finished(Finished { reason, stop, usage, seed: self.seed, plugins }));
+    }
+}

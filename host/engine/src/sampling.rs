@@ -1,0 +1,248 @@
+//! Everything that choosing the tokens of one request needs, in one owned piece: it is handed to a sampling thread
+//! while plugins think, and comes back with what they chose.
+
+use std::sync::Arc;
+
+use crate::Error;
+use crate::builtin::native::{self, Cut};
+use crate::event::{FinishReason, TokenLogprob};
+use crate::model::Token;
+use crate::plugin::{self, Choice, Kind, OnFault, Report, Sampler, SamplerDescriptor, Tier};
+use crate::request::Params;
+use crate::row;
+use crate::step::{Candidates, Random, Step};
+
+/// One request's sampling.
+pub(crate) struct Sampling {
+    params: Params,
+    step: Step,
+    chain: Vec<Link>,
+    end_tokens: Arc<[Token]>,
+}
+
+/// A sampler of the chain.
+pub(crate) struct Link {
+    /// Its session; `None` once a fault took it out.
+    pub session: Option<Box<dyn Sampler>>,
+    /// What it needs.
+    pub descriptor: SamplerDescriptor,
+    /// What happens when it fails.
+    pub on_fault: OnFault,
+    /// What it did.
+    pub report: Report,
+}
+
+/// What a step came to.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// These tokens come next: one that was chosen, or all that were forced.
+    Tokens(Vec<Chosen>),
+    /// The generation ends.
+    Stop(FinishReason),
+}
+
+/// A token of the answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Chosen {
+    pub token: Token,
+    pub logprob: Option<Box<TokenLogprob>>,
+}
+
+/// What is left to do for a step after the row was looked at.
+pub(crate) enum Prepared {
+    /// Nothing.
+    Decided(Outcome),
+    /// Samplers of the chain must choose from this.
+    Pick(Candidates),
+}
+
+impl Sampling {
+    pub(crate) fn new(
+        params: Params,
+        seed: u64,
+        prompt: Vec<Token>,
+        chain: Vec<Link>,
+        end_tokens: Arc<[Token]>,
+    ) -> Self {
+        let prompt_tokens = prompt.len();
+        let step = Step { history: prompt, prompt_tokens, random: Random::new(seed), ..Step::default() };
+        Self { params, step, chain, end_tokens }
+    }
+
+    /// Whether plugins have a say, so that calls may be slow.
+    pub(crate) fn has_plugins(&self) -> bool {
+        self.chain.iter().any(|link| link.session.is_some())
+    }
+
+    /// Takes tokens into the history, and lets samplers command the next step. Called with no tokens before the
+    /// first step.
+    pub(crate) fn advance(&mut self, committed: &[Token]) -> Result<(), Error> {
+        self.step.history.extend_from_slice(committed);
+        self.step.commands = crate::step::Commands::default();
+        let Self { step, chain, .. } = self;
+        for link in chain.iter_mut() {
+            link.call(|session| session.advance(step, committed))?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the row of the step: decides without plugins, or cuts the row for them.
+    pub(crate) fn prepare(&mut self, row: &[f32]) -> Result<Prepared, Error> {
+        if let Some(outcome) = self.commanded(row) {
+            return Ok(Prepared::Decided(outcome));
+        }
+        let picks = |link: &&Link| link.session.is_some() && link.descriptor.tier >= Tier::Cut;
+        let wanted = self.chain.iter().filter(picks).map(|link| link.descriptor.cut as usize).max();
+        let cut =
+            native::cut(row, &self.params, &self.step, &self.end_tokens, wanted.map(|count| count.max(1)));
+        if wanted.is_none() {
+            let token = self.draw(cut)?;
+            return Ok(Prepared::Decided(self.tokens(&[token], row)));
+        }
+        let reads = |link: &Link| link.descriptor.reads_row || link.descriptor.tier == Tier::FullRow;
+        if self.params.logprobs.is_some() || self.chain.iter().any(reads) {
+            self.step.row = Some(Arc::new(row.to_vec()));
+        }
+        // These are in the cut now; what samplers command in `pick` is applied to the cut as it comes.
+        self.step.commands.bias.clear();
+        self.step.commands.allowed = None;
+        Ok(Prepared::Pick(cut.candidates))
+    }
+
+    /// Lets the samplers choose from a cut, and draws from what they leave.
+    pub(crate) fn pick(&mut self, mut cut: Candidates) -> Result<Outcome, Error> {
+        let chosen = self.ask_chain(&mut cut);
+        let row = self.step.row.take();
+        let chosen = chosen?;
+        if let Some(outcome) = self.commanded(row.as_deref().map_or(&[], Vec::as_slice)) {
+            return Ok(outcome);
+        }
+        let token = match chosen {
+            Some(token) => token,
+            None => self.draw(Cut { candidates: cut, total: None })?,
+        };
+        Ok(self.tokens(&[token], row.as_deref().map_or(&[], Vec::as_slice)))
+    }
+
+    /// Ends all sessions and tells what they did.
+    pub(crate) fn close(mut self) -> Vec<Report> {
+        for link in &mut self.chain {
+            if let Some(mut session) = link.session.take() {
+                link.report.calls += 1;
+                match session.close() {
+                    Ok(meta) => link.report.meta = meta,
+                    Err(error) => link.report.fault = Some(error.to_string()),
+                }
+            }
+        }
+        self.chain.into_iter().map(|link| link.report).collect()
+    }
+
+    /// Asks the chain; the first token chosen wins, and narrows what the later ones see to itself.
+    fn ask_chain(&mut self, cut: &mut Candidates) -> Result<Option<Token>, Error> {
+        let Self { step, chain, end_tokens, .. } = self;
+        let mut chosen = None;
+        for link in chain.iter_mut().filter(|link| link.descriptor.tier >= Tier::Cut) {
+            let mut view = cut.clone();
+            view.truncate(link.descriptor.cut as usize);
+            let choice = link.call(|session| session.pick(step, &view))?;
+            apply_commands(step, cut, end_tokens);
+            match choice {
+                None | Some(Choice::Host) => {}
+                Some(Choice::Token(token)) => {
+                    chosen = chosen.or(Some(token));
+                }
+                Some(Choice::Only(ids)) => {
+                    let kept: std::collections::HashSet<Token> = ids.into_iter().collect();
+                    cut.retain(|id, _| kept.contains(&id));
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// What was commanded instead of a choice: `stop` beats `force`.
+    fn commanded(&mut self, row: &[f32]) -> Option<Outcome> {
+        if let Some(reason) = self.step.commands.stop {
+            return Some(Outcome::Stop(reason));
+        }
+        let forced = std::mem::take(&mut self.step.commands.force);
+        (!forced.is_empty()).then(|| self.tokens(&forced, row))
+    }
+
+    fn draw(&mut self, cut: Cut) -> Result<Token, Error> {
+        let temperature = self.step.commands.temperature;
+        native::draw(cut, &self.params, temperature, &mut self.step.random)
+            .ok_or_else(|| Error::Sampling("every token is banned, or no logit is a number".into()))
+    }
+
+    /// Tokens as chosen; the first has the log-probability of the row, those forced behind it have none.
+    fn tokens(&self, tokens: &[Token], row: &[f32]) -> Outcome {
+        let mut logprob = match self.params.logprobs {
+            Some(count) if !row.is_empty() => {
+                tokens.first().map(|token| Box::new(logprob(*token, count, row)))
+            }
+            _ => None,
+        };
+        let chosen = |&token: &Token| Chosen { token, logprob: logprob.take() };
+        Outcome::Tokens(tokens.iter().map(chosen).collect())
+    }
+}
+
+impl Link {
+    /// Calls the session, unless a fault took it out. `None` if it is out, or goes out now.
+    fn call<T>(
+        &mut self,
+        call: impl FnOnce(&mut dyn Sampler) -> Result<T, plugin::Error>,
+    ) -> Result<Option<T>, Error> {
+        let Some(session) = &mut self.session else { return Ok(None) };
+        self.report.calls += 1;
+        match call(session.as_mut()) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                self.session = None;
+                self.report.fault = Some(error.to_string());
+                match self.on_fault {
+                    OnFault::Fail => Err(error.into()),
+                    OnFault::Skip | OnFault::Fallback => {
+                        tracing::warn!(plugin = error.name, version = error.version, call = error.call,
+                            fault = %error.fault, kind = Kind::Sampler.as_str(), "a request goes on without a plugin");
+                        Ok(None)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What was commanded inside `pick` holds for the rest of the step: masks narrow and biases move the cut.
+fn apply_commands(step: &mut Step, cut: &mut Candidates, end_tokens: &[Token]) {
+    if step.commands.allow_end == Some(false) {
+        cut.retain(|id, _| !end_tokens.contains(&id));
+    }
+    if let Some(allowed) = step.commands.allowed.take() {
+        cut.retain(|id, _| allowed.has(id));
+    }
+    let bias = std::mem::take(&mut step.commands.bias);
+    if bias.is_empty() {
+        return;
+    }
+    let mut all: Vec<(Token, f32)> = cut.ids.iter().copied().zip(cut.logits.iter().copied()).collect();
+    for (token, logit) in &mut all {
+        *logit += bias.iter().filter(|(biased, _)| biased == token).map(|(_, add)| add).sum::<f32>();
+    }
+    all.retain(|(_, logit)| *logit > f32::NEG_INFINITY);
+    all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    (cut.ids, cut.logits) = all.into_iter().unzip();
+}
+
+fn logprob(token: Token, count: u32, row: &[f32]) -> TokenLogprob {
+    let total = row::logsumexp(row);
+    let top = row::top(row, count as usize);
+    let of = |logit: f32| logit - total;
+    TokenLogprob {
+        token,
+        logprob: row.get(token as usize).map_or(f32::NEG_INFINITY, |&logit| of(logit)),
+        top: top.ids.iter().copied().zip(top.logits.iter().map(|&logit| of(logit))).collect(),
+    }
+}

@@ -1,0 +1,198 @@
+//! One request inside the engine: what it still has to decode, where it stands, and who reads it.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::Error;
+use crate::event::FinishReason;
+use crate::model::{Slot, Token};
+use crate::plugin::Report;
+use crate::pool::Owner;
+use crate::sampling::{Chosen, Sampling};
+use crate::scheduler::Demand;
+
+/// A request on its way to the worker: all preparation is done.
+pub(crate) struct Submission {
+    pub prompt: Vec<Token>,
+    pub sampling: Box<Sampling>,
+    /// Most tokens to generate.
+    pub max_tokens: u32,
+    pub ignore_end: bool,
+    pub reader: Reader,
+    pub submitted: Instant,
+}
+
+/// The worker's end of a stream.
+pub(crate) struct Reader {
+    pub tokens: mpsc::Sender<Chosen>,
+    /// Takes the end whatever the state of `tokens` is.
+    pub end: oneshot::Sender<Result<End, Error>>,
+}
+
+impl Reader {
+    /// Nobody waits for anything any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.end.is_closed()
+    }
+}
+
+/// How a generation ended, as the worker sees it.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub reason: FinishReason,
+    pub queue_time: Duration,
+    pub prefill_time: Duration,
+    pub decode_time: Duration,
+    pub samplers: Vec<Report>,
+}
+
+/// A request that has a slot.
+pub(crate) struct Sequence {
+    pub owner: Owner,
+    /// Tokens that the model has not decoded: the rest of the prompt, or what was chosen last.
+    pub pending: VecDeque<Token>,
+    /// The position of the first of them.
+    pub position: u32,
+    /// `None` while a sampling thread has it.
+    pub sampling: Option<Box<Sampling>>,
+    /// A row that came while the sampling was away.
+    pub held_row: Option<Vec<f32>>,
+    /// Its samplers were late in the last step: nobody waits for them in the next.
+    pub late: bool,
+    /// Why it ends, once that is known and until all is delivered.
+    pub finishing: Option<FinishReason>,
+    pub ignore_end: bool,
+    reader: Reader,
+    /// Chosen, and not yet taken by the reader's channel.
+    outbox: VecDeque<Chosen>,
+    stalled_since: Option<Instant>,
+    tokens_left: u32,
+    submitted: Instant,
+    admitted: Instant,
+    first_token: Option<Instant>,
+}
+
+impl Sequence {
+    pub(crate) fn new(owner: Owner, submission: Submission, now: Instant) -> Self {
+        Self {
+            owner,
+            pending: submission.prompt.into(),
+            position: 0,
+            sampling: Some(submission.sampling),
+            held_row: None,
+            late: false,
+            finishing: None,
+            ignore_end: submission.ignore_end,
+            reader: submission.reader,
+            outbox: VecDeque::new(),
+            stalled_since: None,
+            tokens_left: submission.max_tokens,
+            submitted: submission.submitted,
+            admitted: now,
+            first_token: None,
+        }
+    }
+
+    /// What it wants of the next batch; `None` while it waits for its samplers or its reader.
+    pub(crate) fn demand(&self) -> Option<Demand> {
+        let ready = !self.pending.is_empty()
+            && self.held_row.is_none()
+            && self.outbox.is_empty()
+            && self.finishing.is_none();
+        let pending = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
+        ready.then_some(Demand { slot: self.slot(), pending, generating: self.is_generating() })
+    }
+
+    /// Whether its reader has, or is about to have, its first token.
+    pub(crate) fn is_generating(&self) -> bool {
+        self.first_token.is_some()
+    }
+
+    pub(crate) fn slot(&self) -> Slot {
+        self.owner.slot
+    }
+
+    /// Whether its reader wants nothing more of it, not even the end.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.reader.is_gone()
+    }
+
+    /// Whether its reader wants no more tokens: it found a stop text, or is gone.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.reader.tokens.is_closed()
+    }
+
+    /// Takes what was chosen up to where the generation ends, and returns what is to be decoded next.
+    pub(crate) fn commit(
+        &mut self,
+        chosen: Vec<Chosen>,
+        is_end: impl Fn(Token) -> bool,
+        context: u32,
+        now: Instant,
+    ) -> Vec<Token> {
+        self.first_token.get_or_insert(now);
+        let mut tokens = Vec::with_capacity(chosen.len());
+        for chosen in chosen {
+            let token = chosen.token;
+            tokens.push(token);
+            self.outbox.push_back(chosen);
+            self.tokens_left = self.tokens_left.saturating_sub(1);
+            let held = self.position + u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+            if !self.ignore_end && is_end(token) {
+                self.finishing = Some(FinishReason::Stop);
+            } else if self.tokens_left == 0 || held > context {
+                self.finishing = Some(FinishReason::Length);
+            }
+            if self.finishing.is_some() {
+                break;
+            }
+        }
+        self.pending.extend(&tokens);
+        tokens
+    }
+
+    /// Hands as much to the reader as it takes. False once it has stood still for longer than the limit.
+    pub(crate) fn flush(&mut self, now: Instant, stall_limit: Duration) -> bool {
+        while let Some(chosen) = self.outbox.pop_front() {
+            match self.reader.tokens.try_send(chosen) {
+                Ok(()) => self.stalled_since = None,
+                Err(TrySendError::Full(chosen)) => {
+                    self.outbox.push_front(chosen);
+                    return now.duration_since(*self.stalled_since.get_or_insert(now)) <= stall_limit;
+                }
+                Err(TrySendError::Closed(_)) => self.outbox.clear(),
+            }
+        }
+        true
+    }
+
+    /// Whether nothing is left to do but to end.
+    pub(crate) fn is_done(&self) -> bool {
+        self.finishing.is_some() && self.outbox.is_empty() && self.sampling.is_some()
+    }
+
+    /// Takes it apart at its end.
+    pub(crate) fn finish(
+        self,
+        now: Instant,
+    ) -> (End, Option<Box<Sampling>>, oneshot::Sender<Result<End, Error>>) {
+        let first_token = self.first_token.unwrap_or(now);
+        let end = End {
+            reason: self.finishing.unwrap_or(FinishReason::Stop),
+            queue_time: self.admitted - self.submitted,
+            prefill_time: first_token - self.admitted,
+            decode_time: now - first_token,
+            samplers: Vec::new(),
+        };
+        (end, self.sampling, self.reader.end)
+    }
+
+    /// Ends it with an error.
+    pub(crate) fn fail(self, error: Error) {
+        // A reader that is gone wants no error either.
+        let _ = self.reader.end.send(Err(error));
+    }
+}

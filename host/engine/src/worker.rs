@@ -1,0 +1,357 @@
+//! The one engine thread: admit, schedule, decode, sample, send. It owns the model, and nothing it does waits for
+//! anyone but the model, and a moment for samplers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, select};
+
+use crate::Error;
+use crate::handle::Options;
+use crate::model::{Batch, Model, Slot, Vocabulary};
+use crate::pool::{Owner, Pool, Returned, Task};
+use crate::queue::Queue;
+use crate::sampling::{Outcome, Prepared};
+use crate::scheduler::{Demand, Limits, Scheduler, Share};
+use crate::sequence::{Sequence, Submission};
+
+/// How often the worker looks whether a reader that does not keep up has moved, or a sleeper is gone.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// What the worker tells about itself.
+#[derive(Default)]
+pub(crate) struct Gauges {
+    pub running: AtomicUsize,
+    pub tokens_prefilled: AtomicU64,
+    pub tokens_generated: AtomicU64,
+    pub requests_finished: AtomicU64,
+    pub requests_cancelled: AtomicU64,
+    pub requests_failed: AtomicU64,
+}
+
+pub(crate) struct Worker {
+    model: Box<dyn Model>,
+    vocabulary: Arc<dyn Vocabulary>,
+    options: Options,
+    queue: Arc<Queue<Submission>>,
+    wake: Receiver<()>,
+    gauges: Arc<Gauges>,
+    pool: Pool,
+    scheduler: Scheduler,
+    /// One place a slot.
+    sequences: Vec<Option<Sequence>>,
+    sequences_begun: u64,
+    batch: Batch,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        model: Box<dyn Model>,
+        options: Options,
+        queue: Arc<Queue<Submission>>,
+        wake: Receiver<()>,
+        gauges: Arc<Gauges>,
+    ) -> Self {
+        let info = model.info();
+        let scheduler = Scheduler::new(Limits {
+            batch_tokens_max: info.batch_tokens_max,
+            prefill_tokens_beside: options.prefill_tokens_beside.unwrap_or(info.chunk_tokens / 2),
+        });
+        let sequences = (0..info.slots).map(|_| None).collect();
+        Self {
+            vocabulary: model.vocabulary(),
+            pool: Pool::start(options.sampling_threads),
+            scheduler,
+            sequences,
+            sequences_begun: 0,
+            batch: Batch::default(),
+            model,
+            options,
+            queue,
+            wake,
+            gauges,
+        }
+    }
+
+    /// Serves until the queue is closed and all that was admitted has ended.
+    pub(crate) fn run(mut self) {
+        loop {
+            while let Ok(returned) = self.pool.returned().try_recv() {
+                self.take_back(returned);
+            }
+            self.sweep();
+            self.admit();
+            let demands: Vec<Demand> = self.sequences.iter().flatten().filter_map(Sequence::demand).collect();
+            if !demands.is_empty() {
+                let shares = self.scheduler.next_batch(&demands);
+                self.step(&shares);
+            } else if self.sequences.iter().all(Option::is_none)
+                && self.queue.is_closed()
+                && self.queue.len() == 0
+            {
+                return;
+            } else {
+                self.wait();
+            }
+        }
+    }
+
+    /// Sleeps until a request, a cancellation or a sampler wakes it.
+    fn wait(&mut self) {
+        let busy = self.sequences.iter().any(Option::is_some);
+        let limit = if busy { LOOK_AGAIN } else { Duration::from_secs(1) };
+        let returned = self.pool.returned().clone();
+        select! {
+            recv(self.wake) -> _ => {}
+            recv(returned) -> returned => if let Ok(returned) = returned {
+                self.take_back(returned);
+            },
+            default(limit) => {}
+        }
+    }
+
+    /// Ends what is done, cancelled or stuck.
+    fn sweep(&mut self) {
+        let now = Instant::now();
+        for slot in 0..self.sequences.len() {
+            let Some(sequence) = &mut self.sequences[slot] else { continue };
+            if sequence.is_abandoned() {
+                self.gauges.requests_cancelled.fetch_add(1, Ordering::Relaxed);
+                drop(self.release(slot));
+                continue;
+            }
+            if sequence.is_cancelled() {
+                sequence.finishing.get_or_insert(crate::event::FinishReason::Stop);
+            }
+            if !sequence.flush(now, self.options.stall_limit) {
+                let error = Error::Stalled { limit: self.options.stall_limit };
+                self.fail(slot, error);
+            } else if sequence.is_done() {
+                self.finish(slot, now);
+            }
+        }
+    }
+
+    /// Gives free slots to requests that wait.
+    fn admit(&mut self) {
+        self.queue.retain(|submission| {
+            let wanted = !submission.reader.is_gone();
+            if !wanted {
+                self.gauges.requests_cancelled.fetch_add(1, Ordering::Relaxed);
+            }
+            wanted
+        });
+        for slot in 0..self.sequences.len() {
+            if self.sequences[slot].is_some() {
+                continue;
+            }
+            let Some(submission) = self.queue.pop() else { break };
+            self.sequences_begun += 1;
+            let owner = Owner { slot: to_slot(slot), sequence: self.sequences_begun };
+            let sequence = Sequence::new(owner, submission, Instant::now());
+            self.sequences[slot] = Some(sequence);
+            self.gauges.running.fetch_add(1, Ordering::Relaxed);
+            self.advance(slot, Vec::new());
+        }
+    }
+
+    /// Decodes a batch, and samples the rows that it gives.
+    fn step(&mut self, shares: &[Share]) {
+        let rows = self.fill_batch(shares);
+        if let Err(error) = self.model.decode(&self.batch) {
+            tracing::error!(%error, tokens = self.batch.len(), sequences = shares.len(), "a decode failed");
+            for share in shares {
+                self.fail(share.slot as usize, Error::Model(error.clone()));
+            }
+            return;
+        }
+        for share in shares {
+            if let Some(sequence) = &mut self.sequences[share.slot as usize] {
+                sequence.pending.drain(..share.tokens as usize);
+                sequence.position += share.tokens;
+                if !sequence.is_generating() {
+                    self.gauges.tokens_prefilled.fetch_add(u64::from(share.tokens), Ordering::Relaxed);
+                }
+            }
+        }
+        self.sample(&rows);
+    }
+
+    /// Fills the batch, and tells whose rows it will give, in order.
+    fn fill_batch(&mut self, shares: &[Share]) -> Vec<usize> {
+        self.batch.clear();
+        let mut rows = Vec::with_capacity(shares.len());
+        for share in shares {
+            let slot = share.slot as usize;
+            let Some(sequence) = &self.sequences[slot] else { continue };
+            for (offset, &token) in sequence.pending.iter().take(share.tokens as usize).enumerate() {
+                let last = offset + 1 == sequence.pending.len();
+                self.batch.push(token, sequence.position + to_slot(offset), share.slot, last);
+                if last {
+                    rows.push(slot);
+                }
+            }
+        }
+        rows
+    }
+
+    /// Samples the rows of the last decode; `rows` says whose each is.
+    fn sample(&mut self, rows: &[usize]) {
+        // Samplers that took in the last token while this one was decoded are mostly back by now.
+        self.wait_for(rows);
+        let mut picking = Vec::new();
+        for (row, &slot) in rows.iter().enumerate() {
+            let Some(sequence) = &mut self.sequences[slot] else { continue };
+            let logits = self.model.logits(row);
+            let Some(sampling) = &mut sequence.sampling else {
+                sequence.held_row = Some(logits.to_vec());
+                sequence.late = true;
+                continue;
+            };
+            let prepared = sampling.prepare(logits);
+            self.go_on(slot, prepared);
+            picking.push(slot);
+        }
+        self.wait_for(&picking);
+    }
+
+    /// Goes on with a sequence whose row was looked at.
+    fn go_on(&mut self, slot: usize, prepared: Result<Prepared, Error>) {
+        match prepared {
+            Ok(Prepared::Decided(outcome)) => self.commit(slot, outcome),
+            Ok(Prepared::Pick(cut)) => {
+                let Some(sequence) = &mut self.sequences[slot] else { return };
+                let Some(sampling) = sequence.sampling.take() else { return };
+                self.pool.submit(Task::Pick { owner: sequence.owner, sampling, cut });
+            }
+            Err(error) => self.fail(slot, error),
+        }
+    }
+
+    /// Waits a moment for the samplers of some sequences. Who is late sits out: the others do not wait for it, and
+    /// next time not even this long.
+    fn wait_for(&mut self, slots: &[usize]) {
+        let is_away = |sequence: &Option<Sequence>| {
+            sequence.as_ref().is_some_and(|sequence| sequence.sampling.is_none() && !sequence.late)
+        };
+        if !slots.iter().any(|&slot| is_away(&self.sequences[slot])) {
+            return;
+        }
+        let deadline = Instant::now() + self.options.sampling_patience;
+        while slots.iter().any(|&slot| is_away(&self.sequences[slot])) {
+            match self.pool.returned().recv_deadline(deadline) {
+                Ok(returned) => self.take_back(returned),
+                Err(_) => break,
+            }
+        }
+        for &slot in slots {
+            if let Some(sequence) = &mut self.sequences[slot] {
+                sequence.late |= sequence.sampling.is_none();
+            }
+        }
+    }
+
+    /// Takes the sampling of a sequence back, and goes on with what it brings.
+    fn take_back(&mut self, returned: Returned) {
+        let slot = returned.owner.slot as usize;
+        let Some(sequence) = &mut self.sequences[slot] else { return };
+        if sequence.owner != returned.owner {
+            return;
+        }
+        sequence.sampling = returned.sampling;
+        match returned.result {
+            Ok(Some(outcome)) => {
+                sequence.late = false;
+                self.commit(slot, outcome);
+            }
+            Ok(None) => {
+                let row = sequence.held_row.take();
+                if let (Some(row), Some(sampling)) = (row, &mut sequence.sampling) {
+                    let prepared = sampling.prepare(&row);
+                    self.go_on(slot, prepared);
+                }
+            }
+            Err(error) => self.fail(slot, error),
+        }
+    }
+
+    /// Makes what was chosen part of the answer.
+    fn commit(&mut self, slot: usize, outcome: Outcome) {
+        let now = Instant::now();
+        let Some(sequence) = &mut self.sequences[slot] else { return };
+        match outcome {
+            Outcome::Stop(reason) => sequence.finishing = Some(reason),
+            Outcome::Tokens(chosen) => {
+                let vocabulary = &self.vocabulary;
+                let context = self.model.info().context;
+                let size = self.model.info().vocabulary_size;
+                if let Some(outside) = chosen.iter().find(|chosen| chosen.token >= size) {
+                    let message = format!("token {} is outside the vocabulary of {size}", outside.token);
+                    return self.fail(slot, Error::Sampling(message));
+                }
+                let tokens = sequence.commit(chosen, |token| vocabulary.is_end(token), context, now);
+                self.gauges.tokens_generated.fetch_add(tokens.len() as u64, Ordering::Relaxed);
+                if sequence.finishing.is_none() {
+                    // The reader gets the token while the next one is decoded.
+                    if !sequence.flush(now, self.options.stall_limit) {
+                        return self.fail(slot, Error::Stalled { limit: self.options.stall_limit });
+                    }
+                    return self.advance(slot, tokens);
+                }
+            }
+        }
+        if sequence.flush(now, self.options.stall_limit) && sequence.is_done() {
+            self.finish(slot, now);
+        }
+    }
+
+    /// Tells the samplers of a sequence what was committed: on a thread of the pool where plugins have a say.
+    fn advance(&mut self, slot: usize, committed: Vec<u32>) {
+        let Some(sequence) = &mut self.sequences[slot] else { return };
+        let Some(mut sampling) = sequence.sampling.take() else { return };
+        if sampling.has_plugins() {
+            self.pool.submit(Task::Advance { owner: sequence.owner, sampling, committed });
+            return;
+        }
+        let advanced = sampling.advance(&committed);
+        sequence.sampling = Some(sampling);
+        if let Err(error) = advanced {
+            self.fail(slot, error);
+        }
+    }
+
+    fn finish(&mut self, slot: usize, now: Instant) {
+        let Some(sequence) = self.release(slot) else { return };
+        self.gauges.requests_finished.fetch_add(1, Ordering::Relaxed);
+        let (end, sampling, to) = sequence.finish(now);
+        match sampling {
+            Some(sampling) if sampling.has_plugins() => self.pool.submit(Task::Close { sampling, end, to }),
+            sampling => {
+                let samplers = sampling.map(|sampling| sampling.close()).unwrap_or_default();
+                let _ = to.send(Ok(crate::sequence::End { samplers, ..end }));
+            }
+        }
+    }
+
+    fn fail(&mut self, slot: usize, error: Error) {
+        if let Some(sequence) = self.release(slot) {
+            self.gauges.requests_failed.fetch_add(1, Ordering::Relaxed);
+            sequence.fail(error);
+        }
+    }
+
+    /// Frees a slot.
+    fn release(&mut self, slot: usize) -> Option<Sequence> {
+        let sequence = self.sequences[slot].take()?;
+        self.gauges.running.fetch_sub(1, Ordering::Relaxed);
+        if let Err(error) = self.model.remove(sequence.slot(), 0) {
+            tracing::error!(%error, slot, "a slot could not be emptied");
+        }
+        Some(sequence)
+    }
+}
+
+fn to_slot(index: usize) -> Slot {
+    Slot::try_from(index).unwrap_or(Slot::MAX)
+}
