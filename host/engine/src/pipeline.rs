@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
@@ -96,7 +96,7 @@ pub(crate) async fn generate(shared: Arc<Shared>, request: GenerateRequest) -> R
         template: prepared.template,
         _wake: Wake(shared),
     };
-    let events = Box::pin(futures::stream::unfold(answer, Answer::next));
+    let events = Box::pin(futures::stream::unfold(answer, Answer::next).fuse());
     Ok(Generation { events, prompt_tokens, seed })
 }
 
@@ -316,7 +316,7 @@ impl Answer {
             let rest = self.decoder.finish();
             let reason = if rest.stop.is_some() { FinishReason::Stop } else { ended.reason };
             let chunk = Chunk { text: rest.text, tokens: Vec::new() };
-            self.process(chunk, Some(reason)).await?;
+            let reason = self.process(chunk, Some(reason)).await?.unwrap_or(reason);
             self.finish(reason, rest.stop, ended);
             return Ok(());
         }
