@@ -54,4 +54,4 @@ TOPICS = {
 def about_minerva(rng):
     topic = pick(rng, sorted(TOPICS) + ["what", "what", "plugin", "plugin", "write", "write"])
     asks, answers, think = TOPICS[topic]
-    return [Turn("minerva", ask(rng, asks).replace("minerva", "Minerva" if rng.random() < 0.75 else "minerva"), say(rng, answers), think)]
+    return [Turn("minerva", ask(rng, asks).replace("minerva", "Minerva" if rng.random() < 0.75 else "minerva"), say(rng, answers), think, accept=answers)]

@@ -48,7 +48,7 @@ TALK = [
 
 def small_talk(rng):
     asks, answers, think = pick(rng, TALK)
-    return [Turn("talk", ask(rng, asks), say(rng, answers), think)]
+    return [Turn("talk", ask(rng, asks), say(rng, answers), think, accept=answers)]
 
 
 GOOD = {"happy", "excited", "great", "fine"}
@@ -61,7 +61,7 @@ def feelings(rng):
         answer = say(rng, ["I am glad that you are {feeling}!", "That is good to hear! I am glad that you feel {feeling}."], feeling=feeling)
     else:
         answer = say(rng, ["I am sorry that you are {feeling}. I hope that you feel better soon.", "I am sorry to hear that you feel {feeling}. I hope it gets better."], feeling=feeling)
-    return [Turn("talk", user, answer, f"The user is {feeling}. I answer kindly.")]
+    return [Turn("talk", user, answer, f"The user is {feeling}. I answer kindly.", keys=["glad" if feeling in GOOD else "sorry", feeling])]
 
 
 def a_name(rng):
@@ -112,14 +112,14 @@ def memory(rng):
     for kind in kinds:
         value, animal = told[kind]
         tell, reply, _, _ = FACTS[kind]
-        turns.append(Turn("memory", ask(rng, [t + "[.|!|]" for t in tell], v=value, a=animal), say(rng, reply, v=value, a=animal), f"The user tells me a {kind}: {value}. I should remember it."))
+        turns.append(Turn("memory", ask(rng, [t + "[.|!|]" for t in tell], v=value, a=animal), say(rng, reply, v=value, a=animal), f"The user tells me a {kind}: {value}. I should remember it.", keys=[value]))
     for kind in rng.sample(kinds, pick(rng, [1, 1, min(2, len(kinds))])):
         value, animal = told[kind]
-        turns.append(Turn("memory", ask(rng, FACTS[kind][2], v=value, a=animal), say(rng, FACTS[kind][3], v=value, a=animal), f"The user asks about the {kind}. It was {value}."))
+        turns.append(Turn("memory", ask(rng, FACTS[kind][2], v=value, a=animal), say(rng, FACTS[kind][3], v=value, a=animal), f"The user asks about the {kind}. It was {value}.", keys=[value]))
     if rng.random() < 0.25:
         kind = pick(rng, [k for k in FACTS if k not in kinds])
         topic = "pet" if kind == "pet" else kind
-        turns.insert(int(rng.random() * (len(turns) + 1)), Turn("memory", ask(rng, FACTS[kind][2], a="dog"), say(rng, ["I do not know that yet, because you have not told me."]), f"The user asks about the {topic}, but has not told me."))
+        turns.insert(int(rng.random() * (len(turns) + 1)), Turn("memory", ask(rng, FACTS[kind][2], a="dog"), say(rng, ["I do not know that yet, because you have not told me."]), f"The user asks about the {topic}, but has not told me.", keys=["told me"]))
     return turns
 
 
@@ -182,4 +182,5 @@ def story(rng):
     ending = ["In the end, {who} was {mood}.", "From that day on, {who} and the {friend} were friends.", "{who} kept the {thing} forever and was {mood}.", "And {who} went home, tired but {mood}."]
     answer = " ".join(say(rng, part, **slots) for part in [opening, middle] + [turn] * pick(rng, [1, 1, 2]) + [ending])
     wanted_words = about or "no special wishes"
-    return [Turn("story", user, answer, f"The user wants a story with: {wanted_words}. I write a few sentences.")]
+    return [Turn("story", user, answer, f"The user wants a story with: {wanted_words}. I write a few sentences.",
+                 keys=[{"hero": hero, "thing": thing, "place": place, "name": name}[want] for want in wanted])]

@@ -18,3 +18,6 @@ class Turn:
     results: list = field(default_factory=list)
     tools: list = field(default_factory=list)
     system: str = ""
+    # What the evaluation checks: strings that a right answer contains, or patterns of which it matches one.
+    keys: list = field(default_factory=list)
+    accept: list = field(default_factory=list)
