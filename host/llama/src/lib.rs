@@ -1,1 +1,55 @@
 //! llama.cpp behind the model trait of minerva-engine.
+//!
+//! The only crate that touches llama.cpp's bindings. [`load`] opens a GGUF file and makes the sequences beside
+//! each other that the engine decodes on; the result is a [`minerva_engine::model::Model`].
+//!
+//! ```no_run
+//! use minerva_engine::model::{Batch, Encode, Model as _, Vocabulary as _};
+//!
+//! let options = minerva_llama::Options { context: 2048, slots: 4, ..minerva_llama::Options::new("model.gguf") };
+//! let mut llama = minerva_llama::load(&options, |part| {
+//!     println!("{:.0} %", part * 100.0);
+//!     true
+//! })?;
+//!
+//! let prompt = llama.vocabulary().encode("Once upon a time", Encode { add_special: true, parse_special: false })?;
+//! let mut batch = Batch::default();
+//! for (position, &token) in (0..).zip(&prompt) {
+//!     batch.push(token, position, 0, position as usize + 1 == prompt.len());
+//! }
+//! llama.decode(&batch)?;
+//! println!("the first logit is {}", llama.logits(0)[0]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is unsafe
+//!
+//! Only `context`, `weights`, `log` and `quantize` hold `unsafe` code: the context is made and owned over the raw
+//! bindings, because the safe ones hide its pointer and with it half of what an engine needs.
+//!
+//! # The same logits, whatever else is in the batch
+//!
+//! On a CPU, with one stream per slot and flash attention off, the logits of a sequence do not depend on what else
+//! is decoded beside it nor on how its prompt was cut into chunks: not to the last bit. `tests/invariance.rs` holds
+//! the proof, by type of weight, and [`minerva_engine::model::Capabilities::batch_invariant`] says where it holds.
+
+mod backend;
+mod context;
+mod error;
+mod log;
+mod model;
+mod options;
+mod quantize;
+mod state;
+mod tensor_type;
+mod threads;
+mod vocabulary;
+mod weights;
+
+pub use backend::{Device, DeviceKind, devices, system_info};
+pub use error::Error;
+pub use model::{Llama, load};
+pub use options::{CONTEXT_DEFAULT_MAX, FlashAttention, KvType, Options, SLOTS_MAX};
+pub use quantize::quantize_rows;
+pub use tensor_type::TensorType;
+pub use threads::physical_cores;

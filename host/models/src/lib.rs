@@ -1,1 +1,4 @@
-//! Model files for Minerva: reading, checking and making GGUF.
+//! Model files for Minerva: reading, checking and making GGUF, and the model in the box.
+
+pub mod gguf;
+pub mod synthetic;

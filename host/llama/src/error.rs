@@ -1,0 +1,61 @@
+//! What can go wrong before there is a model.
+
+use std::path::PathBuf;
+
+/// Why a model could not be loaded. What goes wrong afterwards is a [`minerva_engine::model::Error`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// llama.cpp was initialised by something else in this process, which then owns its log and its devices.
+    #[error("llama.cpp is already in use in this process by something other than Minerva")]
+    Backend,
+    /// The file cannot be opened.
+    #[error("cannot open the model {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The path cannot be handed to llama.cpp, or the options contradict each other or the model.
+    #[error("cannot load the model {}: {cause}", path.display())]
+    Options {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what would be right.
+        cause: String,
+    },
+    /// llama.cpp refused the file.
+    #[error("llama.cpp cannot load the model {}: {cause}", path.display())]
+    Load {
+        /// The file.
+        path: PathBuf,
+        /// In llama.cpp's own words.
+        cause: String,
+    },
+    /// The model is loaded, but its sequences do not fit.
+    #[error(
+        "cannot make {slots} sequences of {context} tokens for the model {}: {cause}; \
+         ask for fewer slots or a shorter context",
+        path.display()
+    )]
+    Context {
+        /// The file.
+        path: PathBuf,
+        /// Tokens of one sequence.
+        context: u32,
+        /// Sequences.
+        slots: u32,
+        /// In llama.cpp's own words.
+        cause: String,
+    },
+    /// The progress callback said stop.
+    #[error("loading the model {} was cancelled", path.display())]
+    Cancelled {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A row of weights cannot be quantised.
+    #[error("cannot quantise: {0}")]
+    Quantize(String),
+}

@@ -1,0 +1,106 @@
+//! What can be chosen when a model is loaded.
+
+use std::path::PathBuf;
+
+/// The most sequences that llama.cpp holds side by side.
+pub const SLOTS_MAX: u32 = 256;
+
+/// The context of a slot when none is asked for and the model was trained for more.
+///
+/// Every slot's cache is allocated, and touched, in full: what today's models are trained for (131,072 tokens and
+/// more) would take tens of gigabytes that most requests never use.
+pub const CONTEXT_DEFAULT_MAX: u32 = 4096;
+
+/// How to load a model and what to hold beside it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The GGUF file, or the first of a split model's files.
+    pub path: PathBuf,
+    /// Tokens that each slot can hold. 0: what the model was trained for, at most [`CONTEXT_DEFAULT_MAX`].
+    pub context: u32,
+    /// Sequences held side by side, 1 to [`SLOTS_MAX`]. Each has a cache of its own, allocated at load.
+    pub slots: u32,
+    /// The most tokens of one `decode`. Raised to `slots` if it is below.
+    pub batch: u32,
+    /// Tokens that are computed at a time. On a CPU 128 decodes as fast as any and keeps the buffers small; a GPU
+    /// wants 512.
+    pub ubatch: u32,
+    /// Threads that decode one token. 0: one for each physical core this process may use.
+    pub threads: u32,
+    /// Threads that decode several tokens at a time. 0: as many as `threads`.
+    pub threads_batch: u32,
+    /// Layers to put on a GPU; the output counts as one. More than there are: all. Without a GPU this has no effect.
+    pub gpu_layers: u32,
+    /// Flash attention. Off is much faster on a CPU with one stream per slot, and batch invariant; a GPU wants it.
+    pub flash_attention: FlashAttention,
+    /// The type of the cached keys.
+    pub key_type: KvType,
+    /// The type of the cached values. A quantised one needs flash attention.
+    pub value_type: KvType,
+    /// One pool of cells for all slots, instead of one stream for each: slower on a CPU and not batch invariant,
+    /// but a copy of a sequence is free. `context` is then what all slots share.
+    pub kv_unified: bool,
+    /// Keep all cells of sliding-window layers, so that a tail can be removed at any place, at the memory of full
+    /// attention.
+    pub sliding_window_full: bool,
+    /// Map the file into memory instead of reading it. Off: repacked weights are not held twice, loading is slower.
+    pub memory_map: bool,
+    /// Forbid the operating system to swap the weights out.
+    pub lock_memory: bool,
+    /// Compute embeddings (`Llama::embed`) instead of logits. Always so for a model that has nothing else.
+    pub embeddings: bool,
+}
+
+impl Options {
+    /// The defaults for a model on a CPU: four slots, the model's own context.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            context: 0,
+            slots: 4,
+            batch: 512,
+            ubatch: 128,
+            threads: 0,
+            threads_batch: 0,
+            gpu_layers: 0,
+            flash_attention: FlashAttention::Off,
+            key_type: KvType::F16,
+            value_type: KvType::F16,
+            kv_unified: false,
+            sliding_window_full: false,
+            memory_map: true,
+            lock_memory: false,
+            embeddings: false,
+        }
+    }
+}
+
+/// Whether attention runs as one fused operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlashAttention {
+    /// Never.
+    #[default]
+    Off,
+    /// Always.
+    On,
+    /// Where the device of the layer has it.
+    Auto,
+}
+
+/// The type of the numbers in the cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvType {
+    /// 32 bits.
+    F32,
+    /// 16 bits.
+    #[default]
+    F16,
+    /// 16 bits with the range of 32.
+    Bf16,
+    /// 8.5 bits.
+    Q8_0,
+    /// 5.5 bits.
+    Q5_0,
+    /// 4.5 bits.
+    Q4_0,
+}

@@ -1,0 +1,3 @@
+pub(super) fn check(_: &super::Gguf) -> Result<(), super::Error> {
+    Ok(())
+}

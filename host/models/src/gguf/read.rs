@@ -1,0 +1,482 @@
+//! Reading the header of a GGUF file: one pass, every length checked against the file before anything is allocated
+//! for it, and the metadata kept as the bytes they are.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufReader, Read as _};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use minerva_llama::TensorType;
+
+use super::Error;
+use super::value::{Entry, Kind, Value};
+
+/// More metadata than any model has: the largest vocabularies take some 30 MB.
+const HEADER_BYTES_MAX: u64 = 1 << 30;
+/// Far more keys than any model has.
+const ENTRIES_MAX: u64 = 1 << 16;
+/// Far more tensors than any model has.
+const TENSORS_MAX: u64 = 1 << 18;
+/// The format's own limit.
+const KEY_BYTES_MAX: u64 = 65_535;
+/// llama.cpp's own limit, its terminator left out.
+const NAME_BYTES_MAX: u64 = 63;
+
+/// The header of a GGUF file.
+#[derive(Clone, Debug)]
+pub struct Gguf {
+    path: PathBuf,
+    version: u32,
+    file_bytes: u64,
+    header: Vec<u8>,
+    entries: Vec<Entry>,
+    tensors: Vec<TensorInfo>,
+    shards: u32,
+}
+
+/// A tensor in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Its name.
+    pub name: String,
+    /// The numbers along each of its dimensions, rows first.
+    pub dimensions: Vec<u64>,
+    /// The type of its numbers.
+    pub kind: TensorType,
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// The bytes it takes.
+    pub bytes: u64,
+}
+
+impl TensorInfo {
+    /// The numbers in it.
+    #[must_use]
+    pub fn elements(&self) -> u64 {
+        self.dimensions.iter().product()
+    }
+}
+
+impl Gguf {
+    /// Reads one file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, is not GGUF, or contradicts itself or its own length.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::Read { path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+        }
+        let input = Input {
+            path,
+            from: BufReader::with_capacity(1 << 16, file),
+            file_bytes: metadata.len(),
+            bytes: Vec::new(),
+        };
+        input.read()
+    }
+
+    /// Reads a file and, if it is the first of a split model, the others beside it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gguf::open`]; and when the file is one of a split model but not the first.
+    pub fn open_model(path: &Path) -> Result<Self, Error> {
+        let mut model = Self::open(path)?;
+        let count = model.unsigned("split.count").unwrap_or(1);
+        if count <= 1 {
+            return Ok(model);
+        }
+        let count = u32::try_from(count).ok().filter(|&count| count <= 9999);
+        let count = count.ok_or_else(|| model.damaged("split.count", "is more than 9999"))?;
+        let first = format!("-00001-of-{count:05}.gguf");
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Some(stem) = name.strip_suffix(&first).filter(|_| model.unsigned("split.no").unwrap_or(0) == 0)
+        else {
+            let problem = format!("it is one of {count} files; name the first, which ends in {first}");
+            return Err(Error::NotModel { path: path.to_owned(), problem });
+        };
+        for number in 2..=count {
+            let shard = Self::open(&path.with_file_name(format!("{stem}-{number:05}-of-{count:05}.gguf")))?;
+            model.file_bytes += shard.file_bytes;
+            model.tensors.extend(shard.tensors);
+        }
+        model.shards = count;
+        Ok(model)
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The version of the format.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The bytes of the file, or of all files of a split model.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// The number of files.
+    #[must_use]
+    pub fn shards(&self) -> u32 {
+        self.shards
+    }
+
+    /// The tensors, in the order of the file.
+    #[must_use]
+    pub fn tensors(&self) -> &[TensorInfo] {
+        &self.tensors
+    }
+
+    /// A tensor by name.
+    #[must_use]
+    pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.iter().find(|tensor| tensor.name == name)
+    }
+
+    /// All keys and their values, in the order of the file.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
+        self.entries.iter().filter_map(|entry| Some((self.key(entry), self.value(entry)?)))
+    }
+
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<Value<'_>> {
+        self.value(self.entries.iter().find(|entry| self.key(entry) == key)?)
+    }
+
+    /// The value of a key under the architecture's own prefix: `block_count` for `llama.block_count`.
+    #[must_use]
+    pub fn get_own(&self, key: &str) -> Option<Value<'_>> {
+        self.get(&format!("{}.{key}", self.architecture()?))
+    }
+
+    /// The text of a key.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.get(key)?.as_text()
+    }
+
+    /// The number of a key.
+    #[must_use]
+    pub fn unsigned(&self, key: &str) -> Option<u64> {
+        self.get(key)?.as_unsigned()
+    }
+
+    /// The number of a key under the architecture's own prefix.
+    #[must_use]
+    pub fn own_unsigned(&self, key: &str) -> Option<u64> {
+        self.get_own(key)?.as_unsigned()
+    }
+
+    /// The architecture: `llama`, `qwen2`, …
+    #[must_use]
+    pub fn architecture(&self) -> Option<&str> {
+        self.text("general.architecture")
+    }
+
+    /// The entries whose key begins so, as the bytes that another file can take over.
+    pub(crate) fn encoded(&self, prefix: &str) -> impl Iterator<Item = (&str, Kind, &[u8])> {
+        let entries =
+            self.entries.iter().map(|entry| (self.key(entry), entry.kind, &self.header[entry.value.clone()]));
+        entries.filter(move |(key, ..)| key.starts_with(prefix))
+    }
+
+    pub(super) fn damaged(&self, place: impl Into<String>, problem: impl Into<String>) -> Error {
+        Error::Damaged { path: self.path.clone(), place: place.into(), problem: problem.into() }
+    }
+
+    fn key(&self, entry: &Entry) -> &str {
+        // Checked when the file was read.
+        std::str::from_utf8(&self.header[entry.key.clone()]).unwrap_or_default()
+    }
+
+    fn value(&self, entry: &Entry) -> Option<Value<'_>> {
+        Value::take(entry.kind, &mut &self.header[entry.value.clone()])
+    }
+}
+
+/// A file being read: what has been read so far is kept, and what is asked for next is checked against what is left.
+struct Input<'a> {
+    path: &'a Path,
+    from: BufReader<File>,
+    file_bytes: u64,
+    bytes: Vec<u8>,
+}
+
+impl Input<'_> {
+    fn read(mut self) -> Result<Gguf, Error> {
+        self.magic()?;
+        let version = self.version()?;
+        let tensor_count = self.u64("the number of tensors")?;
+        let entry_count = self.u64("the number of keys")?;
+        if tensor_count > TENSORS_MAX {
+            return Err(self.damaged("the number of tensors", format!("is {tensor_count}")));
+        }
+        if entry_count > ENTRIES_MAX {
+            return Err(self.damaged("the number of keys", format!("is {entry_count}")));
+        }
+
+        let mut entries = Vec::new();
+        for number in 0..entry_count {
+            entries.push(self.entry(number)?);
+        }
+        self.unique(&entries)?;
+        let alignment = self.alignment(&entries)?;
+        let mut tensors = Vec::new();
+        for number in 0..tensor_count {
+            tensors.push(self.tensor(number)?);
+        }
+        self.place(&mut tensors, alignment)?;
+
+        let Self { path, file_bytes, mut bytes, .. } = self;
+        bytes.shrink_to_fit();
+        Ok(Gguf { path: path.to_owned(), version, file_bytes, header: bytes, entries, tensors, shards: 1 })
+    }
+
+    fn magic(&mut self) -> Result<(), Error> {
+        let not_gguf = |input: &Self, found: &str| Error::NotGguf {
+            path: input.path.to_owned(),
+            found: found.to_owned(),
+        };
+        if self.file_bytes == 0 {
+            return Err(not_gguf(self, "it is empty"));
+        }
+        if self.file_bytes < 4 {
+            return Err(not_gguf(self, &format!("it has only {} bytes", self.file_bytes)));
+        }
+        let range = self.take(4, &"the first four bytes")?;
+        match &self.bytes[range] {
+            b"GGUF" => Ok(()),
+            b"FUGG" => Err(not_gguf(self, "it is one of a big-endian machine")),
+            // A download that got a pointer or a page instead.
+            b"vers" => Err(not_gguf(self, "it is text, perhaps a git-lfs pointer: fetch the file itself")),
+            [b'<', ..] => Err(not_gguf(self, "it is a web page: download the file itself")),
+            [b'P', b'K', ..] => {
+                Err(not_gguf(self, "it is a zip archive, perhaps a PyTorch model: convert it"))
+            }
+            b"ggml" | b"lmgg" | b"tjgg" | b"fmgg" => {
+                Err(not_gguf(self, "it is of the time before GGUF: convert it"))
+            }
+            other => Err(not_gguf(self, &format!("it begins with {}", other.escape_ascii()))),
+        }
+    }
+
+    fn version(&mut self) -> Result<u32, Error> {
+        let version = self.u32("the version")?;
+        if matches!(version, 2 | 3) {
+            return Ok(version);
+        }
+        if version.swap_bytes() <= 3 {
+            let found = "it is one of a big-endian machine".to_owned();
+            return Err(Error::NotGguf { path: self.path.to_owned(), found });
+        }
+        Err(Error::Version { path: self.path.to_owned(), version })
+    }
+
+    fn entry(&mut self, number: u64) -> Result<Entry, Error> {
+        let key = self.text(KEY_BYTES_MAX, &format_args!("the name of key {number}"))?;
+        let Ok(name) = std::str::from_utf8(&self.bytes[key.clone()]) else {
+            return Err(self.damaged(format!("the name of key {number}"), "is not UTF-8"));
+        };
+        if name.is_empty() {
+            return Err(self.damaged(format!("the name of key {number}"), "is empty"));
+        }
+        let name = name.to_owned();
+        let kind = self.kind(&name)?;
+        let start = self.bytes.len();
+        match kind {
+            Kind::Array => self.array(&name)?,
+            _ => {
+                match kind.bytes() {
+                    Some(bytes) => self.take(bytes, &name)?,
+                    None => self.text(HEADER_BYTES_MAX, &name)?,
+                };
+            }
+        }
+        Ok(Entry { key, kind, value: start..self.bytes.len() })
+    }
+
+    fn array(&mut self, name: &str) -> Result<(), Error> {
+        let kind = self.kind(name)?;
+        let length = self.u64(name)?;
+        match kind.bytes() {
+            Some(bytes) => {
+                let Some(bytes) = length.checked_mul(bytes) else {
+                    return Err(self.damaged(name, format!("has {length} values")));
+                };
+                self.take(bytes, &name)?;
+            }
+            None if kind == Kind::Array => return Err(self.damaged(name, "is an array of arrays")),
+            None => {
+                // Each takes eight bytes at least: more than are left cannot be, and are not even begun.
+                let left = self.file_bytes - self.bytes.len() as u64;
+                if length > left / 8 {
+                    return Err(
+                        self.damaged(name, format!("has {length} texts, with {left} bytes of the file left"))
+                    );
+                }
+                for place in 0..length {
+                    self.text(HEADER_BYTES_MAX, &format_args!("{name}[{place}]"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn unique(&self, entries: &[Entry]) -> Result<(), Error> {
+        let mut seen = HashSet::with_capacity(entries.len());
+        for entry in entries {
+            let key = &self.bytes[entry.key.clone()];
+            if !seen.insert(key) {
+                return Err(self.damaged(String::from_utf8_lossy(key), "is there twice"));
+            }
+        }
+        Ok(())
+    }
+
+    fn alignment(&self, entries: &[Entry]) -> Result<u64, Error> {
+        const KEY: &str = "general.alignment";
+        let Some(entry) = entries.iter().find(|entry| &self.bytes[entry.key.clone()] == KEY.as_bytes())
+        else {
+            return Ok(super::write::ALIGNMENT);
+        };
+        let value = Value::take(entry.kind, &mut &self.bytes[entry.value.clone()]);
+        match value.and_then(|value| value.as_unsigned()).filter(|_| entry.kind == Kind::U32) {
+            Some(alignment) if alignment.is_power_of_two() && alignment <= 1 << 20 => Ok(alignment),
+            _ => Err(self.damaged(KEY, format!("is {value:?}, which is no alignment"))),
+        }
+    }
+
+    fn tensor(&mut self, number: u64) -> Result<TensorInfo, Error> {
+        let place = format!("the name of tensor {number}");
+        let name = self.text(NAME_BYTES_MAX, &place)?;
+        let Ok(name) = String::from_utf8(self.bytes[name].to_vec()) else {
+            return Err(self.damaged(place, "is not UTF-8"));
+        };
+        let place = format!("the tensor `{name}`");
+        let rank = self.u32(&place)?;
+        if !(1..=4).contains(&rank) {
+            return Err(self.damaged(place, format!("has {rank} dimensions")));
+        }
+        let mut dimensions = Vec::with_capacity(4);
+        let mut elements = Some(1_u64);
+        for _ in 0..rank {
+            let size = self.u64(&place)?;
+            elements = elements
+                .and_then(|elements| elements.checked_mul(size))
+                .filter(|&all| all > 0 && all < 1 << 60);
+            dimensions.push(size);
+        }
+        let kind = self.u32(&place)?;
+        let Some(kind) = TensorType::from_id(kind) else {
+            return Err(self.damaged(place, format!("is of type {kind}, which there is not")));
+        };
+        let offset = self.u64(&place)?;
+        let Some(elements) = elements else {
+            return Err(self.damaged(place, format!("has the impossible shape {dimensions:?}")));
+        };
+        let Some(row) = kind.row_bytes(dimensions[0]) else {
+            let problem =
+                format!("has rows of {} numbers, no whole blocks of {}", dimensions[0], kind.name());
+            return Err(self.damaged(place, problem));
+        };
+        // Below 2^60 numbers of at most eight bytes each: no overflow.
+        let bytes = row * (elements / dimensions[0]);
+        Ok(TensorInfo { name, dimensions, kind, offset, bytes })
+    }
+
+    /// The tensors follow each other without a gap, as llama.cpp demands; the last ends inside the file.
+    fn place(&self, tensors: &mut [TensorInfo], alignment: u64) -> Result<(), Error> {
+        let mut seen = HashSet::with_capacity(tensors.len());
+        if let Some(twice) = tensors.iter().find(|tensor| !seen.insert(tensor.name.as_str())) {
+            return Err(self.damaged(format!("the tensor `{}`", twice.name), "is there twice"));
+        }
+        let data = (self.bytes.len() as u64).next_multiple_of(alignment);
+        let mut expected = 0_u64;
+        for tensor in tensors {
+            let place = format!("the tensor `{}`", tensor.name);
+            if tensor.offset != expected {
+                let problem = format!("begins at {} of the data and not at {expected}", tensor.offset);
+                return Err(self.damaged(place, problem));
+            }
+            let end =
+                expected.checked_add(tensor.bytes).and_then(|end| end.checked_next_multiple_of(alignment));
+            let Some(end) = end.filter(|&end| end < 1 << 62) else {
+                return Err(self.damaged(place, "ends beyond what can be counted"));
+            };
+            tensor.offset = data + expected;
+            let needed = tensor.offset + tensor.bytes;
+            if needed > self.file_bytes {
+                return Err(Error::Truncated {
+                    path: self.path.to_owned(),
+                    place,
+                    needed,
+                    has: self.file_bytes,
+                });
+            }
+            expected = end;
+        }
+        Ok(())
+    }
+
+    fn kind(&mut self, name: &str) -> Result<Kind, Error> {
+        let kind = self.u32(name)?;
+        Kind::from_id(kind)
+            .ok_or_else(|| self.damaged(name, format!("is of kind {kind}, which there is not")))
+    }
+
+    fn u32(&mut self, place: &str) -> Result<u32, Error> {
+        let range = self.take(4, &place)?;
+        Ok(u32::from_le_bytes(self.bytes[range].try_into().expect("four bytes")))
+    }
+
+    fn u64(&mut self, place: &(impl std::fmt::Display + ?Sized)) -> Result<u64, Error> {
+        let range = self.take(8, &place)?;
+        Ok(u64::from_le_bytes(self.bytes[range].try_into().expect("eight bytes")))
+    }
+
+    fn text(&mut self, most: u64, place: &impl std::fmt::Display) -> Result<Range<usize>, Error> {
+        let length = self.u64(place)?;
+        if length > most {
+            return Err(self.damaged(place.to_string(), format!("is a text of {length} bytes")));
+        }
+        self.take(length, place)
+    }
+
+    /// Reads so many bytes more, if there are.
+    fn take(&mut self, length: u64, place: &impl std::fmt::Display) -> Result<Range<usize>, Error> {
+        let start = self.bytes.len();
+        let truncated = |input: &Self| Error::Truncated {
+            path: input.path.to_owned(),
+            place: place.to_string(),
+            needed: (start as u64).saturating_add(length),
+            has: input.file_bytes,
+        };
+        if length > self.file_bytes.saturating_sub(start as u64) {
+            return Err(truncated(self));
+        }
+        if start as u64 + length > HEADER_BYTES_MAX {
+            return Err(self.damaged(place.to_string(), "ends beyond the first gigabyte"));
+        }
+        let read = (&mut self.from).take(length).read_to_end(&mut self.bytes);
+        let read = read.map_err(|source| Error::Read { path: self.path.to_owned(), source })?;
+        // Only if it shrinks while it is read.
+        if read as u64 != length { Err(truncated(self)) } else { Ok(start..start + read) }
+    }
+
+    fn damaged(&self, place: impl Into<String>, problem: impl Into<String>) -> Error {
+        Error::Damaged { path: self.path.to_owned(), place: place.into(), problem: problem.into() }
+    }
+}
