@@ -1,0 +1,90 @@
+# Two commands do everything on a fresh machine that has Rust: `make run` serves, `make test` tests.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run test check setup plugins guests clients bench clean
+
+# rustup's programs, where the shell does not know them.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+WASM_TARGET := wasm32-wasip2
+PLUGINS := target/plugins
+ARGS ?=
+
+help:
+	@echo "make run      build everything and serve the built-in model with the plugins on 127.0.0.1:8080"
+	@echo "              (ARGS='-m FILE --port 9000' for anything of 'minerva serve --help')"
+	@echo "make test     run every test"
+	@echo "make check    formatting, clippy and rustdoc, warnings as errors"
+	@echo "make plugins  build the plugins to $(PLUGINS)/"
+	@echo "make bench    run the benchmarks"
+
+run: setup plugins
+	@echo "--- building minerva (the first time takes some minutes)"
+	cargo build --release -p minerva
+	target/release/minerva serve --plugins-dir $(PLUGINS) $(ARGS)
+
+test: setup plugins
+	@echo "--- testing the plugins' own logic"
+	cd plugins && cargo test --workspace
+	@echo "--- testing the host"
+	cargo test --workspace
+
+check: setup
+	cargo fmt --all --check
+	cd plugins && cargo fmt --all --check
+	cd tests/guests && cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cd plugins && cargo clippy --workspace --target $(WASM_TARGET) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+bench: setup plugins
+	cargo bench --workspace
+
+# A plugin's file is called as requests call it: sampler-min-p becomes min-p.wasm.
+plugins: setup
+	@echo "--- building the plugins"
+	cd plugins && cargo build --release --workspace --target $(WASM_TARGET)
+	@mkdir -p $(PLUGINS)
+	@for file in plugins/target/$(WASM_TARGET)/release/*.wasm; do \
+	    name=$$(basename "$$file" .wasm | sed -E 's/^(sampler|template|stream)_//; s/_/-/g'); \
+	    cp "$$file" "$(PLUGINS)/$$name.wasm"; \
+	done
+
+# --- what a bare machine lacks ---------------------------------------------------------------------------------
+
+HAVE_CMAKE := $(shell command -v cmake)
+HAVE_CLANG := $(shell command -v clang-22 clang-21 clang-20 clang-19 clang-18 clang | head -n 1)
+HAVE_LIBCLANG := $(shell ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib*/libclang*.so* /usr/lib/*/libclang*.so* \
+    /Library/Developer/CommandLineTools/usr/lib/libclang.dylib \
+    /Applications/Xcode.app/Contents/Developer/Toolchains/XcodeDefault.xctoolchain/usr/lib/libclang.dylib \
+    /opt/homebrew/opt/llvm/lib/libclang.dylib 2>/dev/null | head -n 1)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+
+setup:
+	@command -v cargo >/dev/null || { echo "Rust is missing: install it from https://rustup.rs, then try again"; exit 1; }
+ifeq ($(and $(HAVE_CMAKE),$(HAVE_CLANG),$(HAVE_LIBCLANG)),)
+	@echo "--- installing cmake, clang and libclang (llama.cpp is C++, and clang makes it twice as fast)"
+	@if command -v apt-get >/dev/null; then \
+	    $(SUDO) apt-get update -qq; \
+	    for version in 21 20 19 18; do \
+	        if apt-cache show "clang-$$version" >/dev/null 2>&1; then suffix="-$$version"; break; fi; \
+	    done; \
+	    $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq build-essential cmake \
+	        "clang$$suffix" "libclang$$suffix-dev"; \
+	elif command -v dnf >/dev/null; then \
+	    $(SUDO) dnf install -y cmake clang clang-devel gcc-c++ make; \
+	elif command -v pacman >/dev/null; then \
+	    $(SUDO) pacman -S --needed --noconfirm cmake clang make; \
+	elif command -v brew >/dev/null; then \
+	    xcode-select -p >/dev/null 2>&1 || xcode-select --install; brew install cmake; \
+	else \
+	    echo "install cmake, clang (18 or newer) and libclang by hand, then try again"; exit 1; \
+	fi
+endif
+	@rustc --print target-libdir --target $(WASM_TARGET) 2>/dev/null | xargs -I{} test -d {} \
+	    || { echo "--- adding the Rust target $(WASM_TARGET)"; rustup target add $(WASM_TARGET); }
+
+clean:
+	cargo clean
+	rm -rf plugins/target tests/guests/target
