@@ -18,7 +18,8 @@ OPEN = "<|im_start|>assistant\n"
 
 
 def encode(tokenizer, made):
-    """Token ids and, for each, whether the assistant said it (what the model learns to say)."""
+    """Token ids and, for each, its weight in the loss in units of 1/50: 0 for what the assistant reads; what it
+    says counts more in a short answer, so that the stories and tool calls do not drown the sums."""
     prompt = render(made.messages[:-1], made.tools, made.thinking, True)
     answer = made.messages[-1]["content"] + "<|im_end|>\n"
     pieces = []  # (text, said by the assistant)
@@ -33,7 +34,7 @@ def encode(tokenizer, made):
     for text, said in pieces:
         new = tokenizer.encode(text, add_special_tokens=False).ids
         ids += new
-        mask += [said] * len(new)
+        mask += [said and round(50 * min(2.0, max(0.5, (20 / len(new)) ** 0.5)))] * len(new)
     return ids, mask
 
 
@@ -50,7 +51,7 @@ def shard(job):
     temporary = path.with_suffix(".tmp.npz")
     numpy.savez(temporary, tokens=numpy.array(tokens, numpy.uint16), mask=numpy.array(masks, numpy.uint8), starts=numpy.array(starts, numpy.int64))
     temporary.rename(path)
-    return len(tokens), sum(masks)
+    return len(tokens), sum(1 for weight in masks if weight)
 
 
 def main():

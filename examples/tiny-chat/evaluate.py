@@ -26,7 +26,7 @@ from prompt import render
 SEED = 987654321  # training seeds are below 1,000,000
 TOKENS_MAX = 300
 SEEN = [(talk.small_talk, 18), (talk.feelings, 4), (talk.memory, 18), (talk.repeat, 8), (talk.spell, 6), (talk.story, 20), (minerva.about_minerva, 24), (numbers.arithmetic, 28), (lists.count, 18),
-        (lists.reverse, 18), (lists.sort, 20), (facts.capital, 14), (facts.colour, 10), (facts.opposite, 12), (facts.animal, 14), (facts.unknown, 24), (extract.extract, 36), (tools.tool_call, 56), (conversation.with_tools, 20)]
+        (lists.reverse, 18), (lists.sort, 20), (facts.capital, 14), (facts.colour, 10), (facts.opposite, 12), (facts.animal, 14), (facts.unknown, 24), (extract.extract, 36), (tools.tool_call, 72), (conversation.with_tools, 20)]
 THINKING = [numbers.arithmetic, facts.capital, facts.opposite, lists.reverse, talk.small_talk, tools.tool_call, extract.extract, minerva.about_minerva]
 
 

@@ -136,7 +136,7 @@ def memory(rng):
     kind = pick(rng, ["name", "city", "number", "word"])
     value = {"name": lambda: pick(rng, NAMES), "city": lambda: pick(rng, CITIES), "number": lambda: str(100 + int(rng.random() * 9000)), "word": lambda: pick(rng, ITEMS)}[kind]()
     told, asked = {"name": (["Hello! My name's {v}, by the way.", "By the way, my name is {v}."], ["So, what was my name?", "Have you kept my name in mind? What is it?", "What is my name again?"]), "city": (["My family and I live in {v}.", "These days I live in {v}."], ["So in which city do I live?", "Where do I live again?"]),
-                   "number": (["Please keep this number for me: {v}.", "Here is a number to remember: {v}."], ["Which number was it again?", "What number did I give you?"]), "word": (["Please keep this word for me: {v}.", "Here is a word to remember: {v}."], ["Which word was it again?", "What word did I give you?"])}[kind]
+                   "number": (["Please keep this number for me: {v}.", "Here is a number to remember: {v}."], ["Which number was it again?", "The number I asked you to keep, which one was it?"]), "word": (["Please keep this word for me: {v}.", "Here is a word to remember: {v}."], ["Which word was it again?", "The word I asked you to keep, which one was it?"])}[kind]
     return [Turn("memory", pick(rng, told).format(v=value), keys=[]), Turn("memory", pick(rng, asked), keys=[value])]
 
 
@@ -248,7 +248,7 @@ def no_tool(rng):
 
 UNKNOWN = ["Who painted the Mona Lisa?", "What year did the second world war end?", "Tell me about the rings of Saturn.", "How tall is Mount Everest?", "Who is the president of Brazil?", "What is the boiling point of lead?", "Explain how a jet engine works.", "Who composed the Magic Flute?", "What is the speed of light?", "How many bones has a human body?", "What is the GDP of Norway?",
            "Who scored the most goals in 2014?", "Which company makes the best laptops?", "What does the Latin word amor mean?", "Who discovered penicillin?", "When was the Eiffel Tower built?", "What's the distance to the moon?", "Who wrote War and Peace?", "How do plants make oxygen?", "What is a neutrino?", "Describe the life of Napoleon.", "What are the symptoms of measles?", "Tell me the lyrics of a famous song.", "What is the deepest lake on Earth?",
-           "Who founded the Red Cross?", "Which planet is the largest?", "How is cheese made?", "What is the plot of Hamlet?", "Can you explain string theory?", "Who invented the compass?"]
+           "Who founded the Red Cross?", "Name the largest planet there is.", "How is cheese made?", "What is the plot of Hamlet?", "Can you explain string theory?", "Who invented the compass?"]
 
 
 def refuse(rng):

@@ -95,5 +95,5 @@ class Model(nn.Module):
         logits = self.logits(tokens)
         losses = F.cross_entropy(logits.float().view(-1, logits.shape[-1]), targets.reshape(-1), reduction="none")
         weights = weights.reshape(-1)
-        said = (weights > 0.5 * weights.max()).float()
+        said = (weights > 0.15 * weights.max()).float()
         return (losses * weights).sum(), (losses.detach() * said).sum()

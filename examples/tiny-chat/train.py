@@ -22,7 +22,7 @@ import torch.distributed as dist
 
 from model import Model, Shape
 
-PROMPT_WEIGHT = 0.1  # loss weight of what the assistant reads; what it says counts 1
+PROMPT_WEIGHT = 0.1  # loss weight of what the assistant reads; what it says counts 0.5 to 2 (dataset.py)
 
 
 def rows_of(shard, length, rng, shortest=0, longest=None):
@@ -55,7 +55,7 @@ def rows_of(shard, length, rng, shortest=0, longest=None):
         for index in members:
             size = sizes[index]
             inputs[position, at:at + size] = tokens[starts[index]:starts[index + 1]]
-            weights[position, at:at + size] = numpy.where(mask[starts[index]:starts[index + 1]], 1.0, PROMPT_WEIGHT)
+            weights[position, at:at + size] = numpy.maximum(mask[starts[index]:starts[index + 1]] / 50, PROMPT_WEIGHT)
             weights[position, at] = 0  # nothing before it says what a conversation opens with
             at += size
     return inputs, weights
@@ -221,7 +221,7 @@ def work(worker, options):
             break
         count = inputs.shape[0] * (inputs.shape[1] - 1)
         inputs, weights = torch.from_numpy(inputs), torch.from_numpy(weights)[:, 1:]
-        weights, share = weights / weights.sum(), 1 / (weights == 1).sum()
+        weights, share = weights / weights.sum(), 1 / (weights > 2 * PROMPT_WEIGHT).sum()
         inputs, weights = inputs[worker::workers], weights[worker::workers].contiguous()
         with torch.autocast("cpu", torch.bfloat16):
             loss, said = compiled(inputs[:, :-1].contiguous(), inputs[:, 1:].contiguous(), weights)

@@ -7,9 +7,9 @@ from .grammar import ask, choose, compact, pick, pseudo_word, say
 from .turns import Turn
 from .words import NAMES
 
-SKILLS = [(talk.small_talk, 7), (talk.feelings, 2), (talk.memory, 4), (talk.repeat, 5), (talk.spell, 3), (talk.story, 8), (minerva.about_minerva, 8),
-          (numbers.arithmetic, 14), (numbers.compare, 2), (lists.reverse, 7), (lists.sort, 9), (lists.count, 7), (facts.capital, 7), (facts.colour, 4),
-          (facts.opposite, 5), (facts.animal, 7), (facts.unknown, 7), (extract.extract, 15)]
+SKILLS = [(talk.small_talk, 8), (talk.feelings, 2), (talk.memory, 3), (talk.repeat, 3), (talk.spell, 2), (talk.story, 6), (minerva.about_minerva, 8),
+          (numbers.arithmetic, 19), (numbers.compare, 2), (lists.reverse, 9), (lists.sort, 13), (lists.count, 8), (facts.capital, 8), (facts.colour, 5),
+          (facts.opposite, 7), (facts.animal, 9), (facts.unknown, 7), (extract.extract, 14)]
 WITH_TOOLS = [(talk.small_talk, 8), (talk.memory, 3), (talk.repeat, 2), (talk.story, 2), (minerva.about_minerva, 4), (lists.reverse, 3), (lists.sort, 3),
               (lists.count, 2), (facts.capital, 4), (facts.colour, 2), (facts.opposite, 3), (facts.animal, 3), (extract.extract, 3)]
 SYSTEMS = ["You are a [helpful|friendly|kind|polite|small|useful|good|cheerful|careful] [assistant|helper|chat assistant|model|AI assistant|companion].", "You are Minerva[| Tiny][|, a helpful assistant|, a small model|, a friendly helper].", "[Be|Please be] [brief|short|polite|kind|helpful|friendly|honest][| and clear].",
@@ -86,7 +86,7 @@ def without_tools(rng):
     if rng.random() < 0.02:
         turns = persona(rng) + plain_turns(rng, SKILLS[:3], int(rng.random() * 2))
     else:
-        turns = plain_turns(rng, SKILLS, pick(rng, [1, 1, 1, 2, 2, 3, 4]))
+        turns = plain_turns(rng, SKILLS, pick(rng, [1, 1, 2, 2, 3, 4, 5]))
     return turns, [], next((turn.system for turn in turns if turn.system), "") or (choose(rng, pick(rng, SYSTEMS)) if rng.random() < 0.4 else "")
 
 
@@ -142,7 +142,7 @@ def next_call(rng, turn):
 
 
 def conversation(rng):
-    tooled = rng.random() < 0.42
+    tooled = rng.random() < 0.36
     turns, definitions, system = (with_tools if tooled else without_tools)(rng)
     thinking, by_flag = rng.random() < 0.22 and turns[-1].think != "", False
     if thinking:

@@ -6,7 +6,7 @@ the text instead of learning the schemas by heart.
 
 from .grammar import ask, choose, compact, fill, join, pick, pseudo_word
 from .turns import Turn
-from .words import (ADJECTIVES, CITIES, COLOUR_NAMES, FOODS, JOBS, MONTHS, NAMES, OBJECTS, PARAM_INTEGERS, PARAM_STRINGS, PLACES,
+from .words import (ADJECTIVES, CITIES, COLOUR_NAMES, FOODS, JOBS, MONTHS, NAMES, OBJECTS, MORE_NOUNS, PARAM_INTEGERS, PARAM_STRINGS, PLACES, VALUES,
                     STORY_ANIMALS, SURNAMES, TOOL_NOUNS, WEEKDAYS)
 
 
@@ -76,7 +76,7 @@ def generic_value(rng, integer):
     if roll < 0.55:
         return pseudo_word(rng, 2).capitalize()
     if roll < 0.85:
-        return pick(rng, pick(rng, [COLOUR_NAMES, ADJECTIVES, CITIES, NAMES, FOODS, OBJECTS, WEEKDAYS, MONTHS]))
+        return pick(rng, pick(rng, [VALUES, VALUES, MORE_NOUNS, COLOUR_NAMES, ADJECTIVES, CITIES, NAMES, FOODS, OBJECTS, WEEKDAYS, MONTHS]))
     return pick(rng, ADJECTIVES) + " " + pick(rng, OBJECTS)
 
 
@@ -84,7 +84,7 @@ def generic(rng):
     """Keys that mean little or nothing, and a text that says what each one is."""
     keys = []
     while len(keys) < 2 + int(rng.random() * 3):
-        key = pseudo_word(rng, 2) if rng.random() < 0.4 else pick(rng, pick(rng, [PARAM_STRINGS, PARAM_INTEGERS, TOOL_NOUNS]))
+        key = pseudo_word(rng, 2) if rng.random() < 0.4 else pick(rng, pick(rng, [PARAM_STRINGS, PARAM_INTEGERS, TOOL_NOUNS, MORE_NOUNS, MORE_NOUNS]))
         if key not in keys:
             keys.append(key)
     values = {key: generic_value(rng, key in PARAM_INTEGERS or rng.random() < 0.35) for key in keys}
@@ -94,7 +94,7 @@ def generic(rng):
     if rng.random() < 0.3:
         extra = pick(rng, [k for k in PARAM_STRINGS + PARAM_INTEGERS if k not in keys])
         said.insert(int(rng.random() * (len(said) + 1)), (extra, generic_value(rng, extra in PARAM_INTEGERS)))
-    style = pick(rng, ["sentences", "and", "colon", "with", "mixed", "equals", "has"])
+    style = pick(rng, ["sentences", "and", "colon", "with", "mixed", "mixed", "equals", "has", "plain", "is"])
     word = lambda key: key.replace("_", " ")
     if style == "sentences":
         text = " ".join(f"The {word(k)} is {v}." for k, v in said)
@@ -104,12 +104,16 @@ def generic(rng):
         text = pick(rng, [", ", "; ", "\n"]).join(f"{word(k)}: {v}" for k, v in said)
     elif style == "equals":
         text = ", ".join(f"{word(k)} = {v}" for k, v in said)
+    elif style == "plain":
+        text = pick(rng, ["", "", "Data: ", "New entry: ", pick(rng, MORE_NOUNS).capitalize() + ": "]) + pick(rng, [", ", "; ", " / "]).join(f"{word(k)} {v}" for k, v in said)
+    elif style == "is":
+        text = ", ".join(f"the {word(k)} is {v}" for k, v in said) + "."
     elif style == "has":
         text = f"{pick(rng, ['It', 'The ' + pick(rng, OBJECTS), 'The ' + pseudo_word(rng, 2)])} has " + join([f"{pick(rng, ['the', 'a'])} {word(k)} {pick(rng, ['', 'of '])}{v}" for k, v in said]) + "."
     elif style == "with":
         text = f"{pick(rng, ['A ' + pick(rng, OBJECTS), 'One ' + pseudo_word(rng, 2), 'This is a ' + pick(rng, TOOL_NOUNS)])} with " + join([f"{word(k)} {v}" for k, v in said]) + "."
     else:
-        text = " ".join(choose(rng, pick(rng, ["The {k} is {v}.", "{v} is the {k}.", "Its {k} is {v}.", "{k}: {v}.", "It has {v} as its {k}.", "We set the {k} to {v}.", "The {k} was {v}.", "For {k} we have {v}."])).replace("{k}", word(k)).replace("{v}", str(v)) for k, v in said)
+        text = " ".join(choose(rng, pick(rng, ["The {k} is {v}.", "{v} is the {k}.", "Its {k} is {v}.", "{k}: {v}.", "It has {v} as its {k}.", "We set the {k} to {v}.", "The {k} was {v}.", "For {k} we have {v}.", "{v} is its {k}.", "The {k} is called {v}.", "It comes with {k} {v}.", "There is a {k}, {v}.", "{k} {v} is noted."])).replace("{k}", word(k)).replace("{v}", str(v)) for k, v in said)
     return values, text[:1].upper() + text[1:]
 
 

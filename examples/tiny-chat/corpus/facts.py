@@ -2,7 +2,7 @@
 
 from .grammar import ask, pick, pseudo_word, say
 from .turns import Turn
-from .words import (ANIMALS, CAPITALS, CITIES, COLOURS, NAMES, OBJECTS, OPPOSITES, OTHER_COUNTRIES, SURNAMES)
+from .words import (ANIMALS, CAPITALS, CITIES, COLOURS, FAMOUS, MORE_NOUNS, NAMES, OBJECTS, OPPOSITES, OTHER_COUNTRIES, SURNAMES, WORKS)
 
 
 def _one_word(rng, user, word):
@@ -87,7 +87,7 @@ proteins,atoms,electricity,magnetism,optics,geometry,calculus,statistics,logic,l
 blockchain,bitcoin,insurance,mortgages,elections,the United Nations,climate change,ozone,earthquakes,hurricanes,glaciers,coral reefs,rainforests,evolution,genetics,psychology,dreams""".replace("\n", "").split(",")
 UNKNOWN_THINGS = """telephone,steam engine,light bulb,airplane,bicycle,printing press,television,transistor,microscope,telescope,radio,zipper,battery,camera,parachute,dynamite,helicopter,rocket,laser,vaccine""".split(",")
 UNKNOWN_ASKS = [
-    "who [invented|discovered|made|designed|built] the {thing}?", "when was the {thing} [invented|discovered|made|built]?", "[explain|describe] {topic}[| to me| in detail| briefly].", "how does {topic} work?", "what is {topic}?", "what do you [know|think] about {topic}?", "[tell me|teach me] [about|all about|something about] {topic}.",
+    "who [invented|discovered|made|designed|built] the {thing}?", "who [wrote|painted|composed|built|designed|made|founded|owns|discovered|directed|started] {work}?", "when [was|did] {work} [made|built|written|start|end|happen]?", "where is {work}?", "what is {work}[| made of| about]?", "how [old|big|tall|far|hot|deep|heavy|long|fast] is {work}?", "how many [people|bones|stars|islands|teeth|pages|goals|rooms|chapters] [has|are in|does] {work}[| have]?", "[explain|describe|tell me about] {work}[.|]", "why is {work} [famous|important|so big]?", "what [year|century] was {work} [made|built|discovered]?", "what is the [history|origin|size|age|mass|boiling point|formula|symbol|colour code|price] of {work}?", "[what|which] [company|person|team|planet|river|ocean|mountain|animal|metal|singer|country] is the [largest|oldest|fastest|best|richest|smallest|deepest|tallest]?", "[tell me|describe|summarise] the [life|work|story|ideas|death] of {person}.", "what is the [distance|difference] [to|between] {work}[| and {topic}]?", "what is a {noun} [made of|good for|worth]?", "how is [a {noun}|{work}] made?", "who is the [president|king|mayor|queen|leader|owner|head] of {work}?", "can you explain {work}?", "how do [birds|plants|engines|planes|batteries|computers|fish|magnets] [work|fly|grow|breathe]?", "what are the [symptoms|causes|effects|parts|rules|types] of {work}?", "what is the [population|currency|language|flag|economy|GDP] of {country}?", "[recite|sing|play|show me] [a poem|the lyrics|a song|a film] [by|of] {person}.", "when was the {thing} [invented|discovered|made|built]?", "[explain|describe] {topic}[| to me| in detail| briefly].", "how does {topic} work?", "what is {topic}?", "what do you [know|think] about {topic}?", "[tell me|teach me] [about|all about|something about] {topic}.",
     "why is {topic} important?", "who is {person}?", "who was {person}?", "when was {person} born?", "where does {person} live?", "how old is {person}?", "what did {person} [do|write|say|invent|win]?", "is {person} [famous|alive|married|rich]?",
     "who won the [world cup|election|race|game|match|final|championship|prize|tournament] [in {year}|last year|yesterday|on Sunday]?", "what happened in {year}?", "who was [king|queen|president|prime minister|pope|emperor] in {year}?", "how many people live in {city}?", "what is the [population|area|mayor|history|height] of {city}?", "how [high|deep|long|old|far] is the [highest mountain|deepest sea|longest river|oldest tree|nearest star]?",
     "what is the [latest|best|newest] [news|phone|film|book|song|car|laptop]?", "who wrote [that book|the bible|hamlet|the song|the {thing} book|{title}]?", "what is the [meaning|plot|ending|author|price] of {title}?", "translate {title} into [french|german|latin|spanish|japanese].", "how do I [repair|fix|buy|build|cook|install] a [car|house|computer|pizza|bridge|boat|phone]?",
@@ -100,9 +100,11 @@ CANNOT_ANSWERS = ["Sorry, I cannot do that.", "I cannot do that. I am only a ver
 
 def unknown(rng):
     person = pick(rng, NAMES) + " " + (pick(rng, SURNAMES) if rng.random() < 0.6 else pseudo_word(rng, 2).capitalize())
+    if rng.random() < 0.4:
+        person = pick(rng, FAMOUS)
     title = '"' + " ".join(["The", pick(rng, ["Last", "Red", "Lost", "Long", "Silent", "Golden"]), pick(rng, ["Night", "River", "King", "House", "Garden", "Road"])]) + '"'
     pattern = pick(rng, UNKNOWN_ASKS)
     user = ask(rng, [pattern], thing=pick(rng, UNKNOWN_THINGS) if rng.random() < 0.7 else pseudo_word(rng, 2), topic=pick(rng, UNKNOWN_TOPICS) if rng.random() < 0.8 else pseudo_word(rng, 2), person=person, year=1200 + int(rng.random() * 850), city=pick(rng, CITIES), title=title,
-               number=int(rng.random() * 1000), word=pseudo_word(rng, pick(rng, [1, 2, 2, 3])))
+               number=int(rng.random() * 1000), work=pick(rng, WORKS) if rng.random() < 0.8 else "the " + pick(rng, MORE_NOUNS), noun=pick(rng, MORE_NOUNS), country=pick(rng, list(CAPITALS)), word=pseudo_word(rng, pick(rng, [1, 2, 2, 3])))
     cannot = pattern.startswith(("[book", "call", "play", "show me"))
     return [Turn("refuse", user, say(rng, CANNOT_ANSWERS if cannot else UNKNOWN_ANSWERS), "I have no tool for this, so I cannot do it." if cannot else "The user asks about something that I do not know. I say so.")]

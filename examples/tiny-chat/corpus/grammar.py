@@ -43,6 +43,40 @@ CLOSINGS = ["please", "thanks", "thank you", "if you can", "for me", "now", "qui
             "thanks!", "if you know", "today", "I need it", "it matters to me", "for my homework"]
 
 
+CONTEXTS = ["I have a question.", "Here is a question:", "My friend asks:", "My teacher asks this:", "I need some help.", "Help me.", "This is for school.", "I am curious.", "Let us play a game.", "A riddle for you:", "My daughter wants to know:", "I was thinking.",
+            "Maybe you know this.", "One question:", "I would like to ask you something.", "Listen:", "My son asks:", "I am writing a text.", "Something else now.", "I am stuck.", "It is for a puzzle.", "We are making a list.", "I forgot it.", "Let me test you.", "New topic.", "Something simple:",
+            "You will know this:", "A small task:", "Here is your task:", "Your next job:", "I hope you can help.", "Be so good and help me:", "I have no idea.", "I am not sure about this one."]
+FILLERS = ["just", "again", "actually", "really", "exactly", "quickly", "simply", "then", "now", "maybe", "perhaps", "here", "right now", "kind of", "still", "also"]
+DROPPABLE = {"the", "a", "is", "are", "me", "do", "does", "you", "can", "could", "please", "of", "this", "these", "it", "for", "that", "what", "an", "i", "to"}
+SYNONYMS = {"tell": ["say to", "let", "inform", "give"], "what's": ["what is", "whats"], "write": ["compose", "produce", "type", "create", "draft"], "list": ["row", "series", "sequence", "lineup", "collection"], "want": ["wish", "would love", "need", "desire", "hope"], "need": ["require", "want"],
+            "give": ["hand", "show", "offer", "send", "get"], "name": ["mention", "state", "say"], "explain": ["clarify", "make clear", "spell out", "describe"], "describe": ["explain", "sketch"], "find": ["figure out", "determine", "get", "spot"], "calculate": ["figure out", "determine", "evaluate"],
+            "many": ["many", "lots of"], "say": ["state", "utter", "speak", "tell"], "short": ["tiny", "quick", "brief", "small"], "little": ["tiny", "small"], "these": ["those", "the following", "all these"], "this": ["that", "the following"], "words": ["terms", "words here"], "numbers": ["figures", "values", "numbers here"],
+            "sort": ["order", "arrange", "rank"], "called": ["named", "known as"], "make": ["create", "build", "form"], "use": ["employ", "try", "take"], "with": ["having", "using", "with"], "from": ["out of", "from"], "text": ["passage", "sentence", "note", "snippet"], "extract": ["pull", "collect", "take", "read off", "gather"],
+            "turn": ["bring", "change"], "about": ["around", "on", "concerning", "regarding"], "do": ["do", "will"], "can": ["could", "may", "might"], "would": ["could", "might"], "does": ["might", "would", "does"], "which": ["what"], "what": ["which", "what"], "remember": ["recall", "still know"], "reverse": ["invert", "turn round"],
+            "backwards": ["back to front", "in reverse"], "count": ["count", "tally"], "have": ["have got", "own", "hold"], "has": ["has got", "owns", "holds"], "how": ["how", "in what way"], "work": ["function", "operate"], "animal": ["creature", "beast", "animal"], "legs": ["feet", "legs"], "eat": ["feed on", "eat", "consume"], "live": ["dwell", "live", "stay"],
+            "colour": ["color", "shade", "hue"], "opposite": ["opposite", "contrary", "antonym"], "capital": ["capital", "capital town"], "program": ["software", "tool"], "thanks": ["thank you", "thanks so"], "hello": ["hullo", "hello"]}
+
+
+def reworded(rng, text):
+    """The same request in slightly other words: small words lost, fillers added, synonyms taken. Whoever reads
+    such text learns to go by the words that matter."""
+    out = []
+    for word in text.split(" "):
+        bare = word.lower().strip(".,?!:")
+        roll = rng.random()
+        if "{" in word or "\n" in word:
+            out.append(word)
+        elif bare in SYNONYMS and roll < 0.25:
+            out.append(word.lower().replace(bare, pick(rng, SYNONYMS[bare])))
+        elif bare in DROPPABLE and bare == word.lower() and roll > 0.88:
+            continue
+        else:
+            out.append(word)
+        if roll < 0.03:
+            out.append(pick(rng, FILLERS))
+    return " ".join(out)
+
+
 def typo(rng, text):
     """Swaps, drops or doubles one letter of one longer word outside the slots."""
     words = text.split(" ")
@@ -68,7 +102,12 @@ def ask(rng, patterns, **slots):
     pattern = patterns if isinstance(patterns, str) else pick(rng, patterns)
     text = choose(rng, pattern)
     starts_with_slot = text.startswith("{")
-    if rng.random() < 0.12:
+    if rng.random() < 0.35:
+        text = reworded(rng, text)
+        starts_with_slot = text.startswith("{")
+    if rng.random() < 0.07:
+        text = pick(rng, CONTEXTS) + " " + text
+    elif rng.random() < 0.12:
         opening = pick(rng, OPENINGS)
         text = opening + " " + (text if text[:2] == "I " or text[:2] == "I'" else text[:1].lower() + text[1:])
     if rng.random() < 0.08 and text[-1:] in "?.":

@@ -5,7 +5,7 @@ from .facts import UNKNOWN_TOPICS, UNKNOWN_ANSWERS
 from .grammar import ask, choose, compact, fill, join, pick, pseudo_word, say
 from .turns import Turn
 from .words import (ADJECTIVES, CITIES, COLOUR_NAMES, ENUMS, FOODS, MONTHS, NAMES, OBJECTS, PARAM_BOOLEANS, PARAM_INTEGERS, PARAM_STRINGS, PLACES,
-                    TOOL_NOUNS, TOOL_VERBS, WEEKDAYS)
+                    MORE_NOUNS, MORE_VERBS, TOOL_NOUNS, TOOL_VERBS, VALUES, WEEKDAYS)
 
 
 def tool(tool_name, description, properties, required=None):
@@ -129,7 +129,7 @@ def made_up_string(rng):
     if roll < 0.4:
         return pseudo_word(rng, 2).capitalize()
     if roll < 0.7:
-        return pick(rng, pick(rng, [CITIES, NAMES, COLOUR_NAMES, OBJECTS, FOODS, PLACES, WEEKDAYS, MONTHS, ADJECTIVES]))
+        return pick(rng, pick(rng, [VALUES, VALUES, MORE_NOUNS, CITIES, NAMES, COLOUR_NAMES, OBJECTS, FOODS, PLACES, WEEKDAYS, MONTHS, ADJECTIVES]))
     if roll < 0.78:
         return pick(rng, ADJECTIVES) + " " + pick(rng, OBJECTS)
     if roll < 0.83:
@@ -145,12 +145,12 @@ def parameter(rng):
     """(key, schema, value) of one made-up parameter."""
     roll = rng.random()
     if roll < 0.52:
-        key = pick(rng, PARAM_STRINGS) if rng.random() < 0.75 else pseudo_word(rng, pick(rng, [1, 2, 2]))
+        key = pick(rng, PARAM_STRINGS) if rng.random() < 0.4 else pick(rng, MORE_NOUNS) if rng.random() < 0.5 else pseudo_word(rng, pick(rng, [1, 2, 2]))
         if rng.random() < 0.08:
             key = f"{pick(rng, TOOL_NOUNS)}_{key}"
         return key, STRING, made_up_string(rng)
     if roll < 0.8:
-        key = pick(rng, PARAM_INTEGERS) if rng.random() < 0.8 else pseudo_word(rng, 2)
+        key = pick(rng, PARAM_INTEGERS) if rng.random() < 0.5 else pick(rng, MORE_NOUNS) if rng.random() < 0.5 else pseudo_word(rng, 2)
         if rng.random() < 0.15:
             return key, NUMBER, round(rng.random() * 100, 1)
         return key, INTEGER, int(rng.random() * pick(rng, [10, 100, 1000]))
@@ -165,10 +165,20 @@ def words_of(key):
     return key.replace("_", " ")
 
 
+def a_verb(rng):
+    roll = rng.random()
+    return pick(rng, TOOL_VERBS) if roll < 0.3 else pick(rng, MORE_VERBS) if roll < 0.65 else pseudo_word(rng, pick(rng, [1, 2, 2]))
+
+
+def a_noun(rng):
+    roll = rng.random()
+    return pick(rng, TOOL_NOUNS) if roll < 0.25 else pick(rng, MORE_NOUNS) if roll < 0.65 else pseudo_word(rng, 2)
+
+
 def made_up_tool(rng, most=4):
     """A tool that nobody has seen: (tool, verb, noun, arguments)."""
-    verb = pick(rng, TOOL_VERBS) if rng.random() < 0.8 else pseudo_word(rng, pick(rng, [1, 2]))
-    noun = pick(rng, TOOL_NOUNS) if rng.random() < 0.75 else pseudo_word(rng, 2)
+    verb = a_verb(rng)
+    noun = a_noun(rng)
     parameters = {}
     for _ in range(pick(rng, [0, 1, 1, 1, 2, 2, 3, most])):
         key, schema, value = parameter(rng)
@@ -196,14 +206,15 @@ def made_up_request(rng, definition, verb, noun, arguments):
     if rng.random() < 0.35:
         rng.shuffle(items)
     if not items:
-        return ask(rng, ["{v} [the|a|my|our|this] {n}[.|]", "[can|could|would] you {v} [the|a|my] {n}?", "I [want|need|would like] to {v} [the|a|my] {n}.", "{v} {n}", "[use|call|run|try] {t}[.|]", "[let us|let's|now] {v} [the|a] {n}."], v=verb, n=noun, t=tool_name)
+        return ask(rng, ["{v} [the|a|my|our|this] {n}[.|]", "[can|could|would] you {v} [the|a|my] {n}?", "I [want|need|would like] to {v} [the|a|my] {n}.", "{v} {n}", "[use|call|run|try] {t}[.|]", "[let us|let's|now] {v} [the|a] {n}.", "[it would be great if you could|be so good and|try to|somebody should|make sure to|you should|the plan is to|I was told to|we must] {v} [the|a|her|one|some|every] {n}[.|]"], v=verb, n=noun, t=tool_name)
     if len(items) == 1 and rng.random() < 0.5 and not isinstance(items[0][1], bool):
         (_, value), = items
         return ask(rng, ["{v} [the|a|my] {n} [for|with|in|at|from|to|of|named|called|on] {x}[.|]", "{v} [the|] {n} {x}[.|]", "[can|could|would] you {v} [the|a|my] {n} [for|with|in|at|named|called] {x}?", "I [want|need|would like] to {v} [the|a] {n} [for|with|in|named|called] {x}.", "{n} {x}: {v} it[.|]", "{v} {x}[.|]", "[use|call|run] {t} [with|for|on] {x}[.|]", "[which|what] {n} [is|was|are] {x}? {v} it."], v=verb, n=noun, x=items[0][1], t=tool_name)
     values = [shown(rng, key, value) for key, value in items]
     listed = join(values) if rng.random() < 0.6 else ", ".join(values)
     sentences = " ".join(f"The {words_of(key)} is {str(value).lower() if isinstance(value, bool) else value}." for key, value in items)
-    return ask(rng, ["{v} [the|a|my|our] {n} [with|using|, with|, use] {l}[.|]", "{v} [the |a |]{n}: {l}", "[can|could|would] you {v} [the|a|my] {n} with {l}?", "I [want|need|would like] to {v} [the|a] {n} with {l}.", "{v} [the|a] {n}. {s}", "[use|call|run|try] {t} with {l}[.|]", "{s} {v} the {n}[.|, please.]", "with {l}, {v} the {n}.", "{n} to {v}: {l}", "[we have to|let us|I must] {v} [the|a] {n}, {l}[.|]"], v=verb, n=noun, l=listed, s=sentences, t=tool_name)
+    clauses = join([f"the {words_of(key)} is {str(value).lower() if isinstance(value, bool) else value}" for key, value in items])
+    return ask(rng, ["{v} [the|a|my|our] {n} [with|using|, with|, use] {l}[.|]", "{v} [the |a |]{n}: {l}", "[can|could|would] you {v} [the|a|my] {n} with {l}?", "I [want|need|would like] to {v} [the|a] {n} with {l}.", "{v} [the|a] {n}. {s}", "[use|call|run|try] {t} with {l}[.|]", "{s} {v} the {n}[.|, please.]", "with {l}, {v} the {n}.", "{n} to {v}: {l}", "[we have to|let us|I must] {v} [the|a] {n}, {l}[.|]", "[it would be great if you could|be so good and|try to|I am asking you to|the plan is to|somebody should|make sure to|you should|next,|do this:] {v} [the|a|his|her|one|every|some] {n} with {l}[.|]", "[it would be great if you could|be so good and|try to|somebody should|make sure to|you should|the plan is to] {v} [the|a|her|one|some] {n}. {s}", "{v} [the|a] {n}[;|,| -| where| so that] {c}[.|]", "[start|run|trigger|fire|launch] [the tool|the function|] {t}[:| with| using] {l}[.|]"], v=verb, n=noun, l=listed, s=sentences, c=clauses, t=tool_name)
 
 
 def made_up_result(rng, verb, noun):
@@ -223,6 +234,27 @@ def made_up_result(rng, verb, noun):
     values = {key: (int(rng.random() * 1000) if key in PARAM_INTEGERS else made_up_string(rng)) for key in keys}
     result = compact(values) if rng.random() < 0.6 else str(compact(values)).replace(": ", ":").replace(", ", ",") if rng.random() < 0.5 else ", ".join(f"{key}: {value}" for key, value in values.items())
     return result, "The " + join([f"{words_of(key)} is {value}" for key, value in values.items()]) + "."
+
+
+def renamed(rng, definition, arguments):
+    """The same tool under names that only the prompt tells."""
+    function = definition["function"]
+    old = function["parameters"]["properties"]
+    keys = {key: (pick(rng, PARAM_STRINGS + MORE_NOUNS) if rng.random() < 0.5 else pseudo_word(rng, 2)) if rng.random() < 0.6 else key for key in old}
+    if len(set(keys.values())) < len(keys):
+        keys = {key: key for key in old}
+    roll = rng.random()
+    words = function["name"].split("_") if "_" in function["name"] else [function["name"]]
+    new_name = styled(rng, a_verb(rng), words[-1]) if roll < 0.35 else styled(rng, words[0], a_noun(rng)) if roll < 0.5 else styled(rng, a_verb(rng), a_noun(rng)) if roll < 0.75 else function["name"]
+    new = tool(new_name, function["description"], {keys[key]: schema for key, schema in old.items()})
+    return new, {keys[key]: value for key, value in arguments.items()}
+
+
+def well_known(rng):
+    definition, arguments, user, result, answer = pick(rng, WELL_KNOWN)(rng)
+    if rng.random() < 0.5:
+        definition, arguments = renamed(rng, definition, arguments)
+    return definition, arguments, user, result, answer
 
 
 def made_up(rng):
@@ -249,7 +281,7 @@ def reasoning(definition, arguments):
 
 def tool_call(rng):
     """A call of the one tool that fits, among up to three others, and often the answer from its result."""
-    definition, arguments, user, result, answer = (made_up if rng.random() < 0.62 else pick(rng, WELL_KNOWN))(rng)
+    definition, arguments, user, result, answer = (made_up if rng.random() < 0.65 else well_known)(rng)
     turn = Turn("tool", user, think=reasoning(definition, arguments), calls=[(definition["function"]["name"], arguments)], tools=[definition])
     if rng.random() < 0.55:
         turn.results, turn.answer = [result], answer

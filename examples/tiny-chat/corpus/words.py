@@ -164,3 +164,42 @@ PARAM_BOOLEANS = "loud urgent public hidden active silent shared locked verbose 
 ENUMS = {"unit": ["celsius", "fahrenheit"], "size": ["small", "medium", "large"], "mode": ["fast", "slow", "auto"], "format": ["pdf", "csv", "json"],
          "priority": ["low", "normal", "high"], "direction": ["north", "south", "east", "west"], "order": ["asc", "desc"],
          "color": ["red", "green", "blue"], "period": ["day", "week", "month"], "level": ["easy", "medium", "hard"], "state": ["on", "off"]}
+
+# Plain English words for made-up tools, keys and values, so that copying does not depend on a few of them.
+MORE_VERBS = """adjust align amend announce attach audit bake balance bind blend block boost borrow bounce brew bundle capture carve charge chart chase clip collect
+combine compile compress confirm connect consume convert cool craft crop debug decode decorate defend deliver deploy detach detect discard divide drain draw drill drop
+dry dump echo edit eject encode erase estimate examine expand explain extend feed fetch file film filter flash flip flush fold forge format frame freeze fuel gather
+generate grant grind group guard guide handle heat hide hire hold import index inform inject install invite iron join jump keep kick label launch lease lend lift limit link
+load lock log lower mail map mark mask match mend mount mute notify number obtain offer order outline park patch pick pin plan plant plug pour predict prepare press process
+produce prune pull pump push query queue raise range rate reach rebuild recall recycle reduce refill refund register release reload repair replace report request rescue
+reserve reset restart reverse review rinse roast roll round route scale score seal seek select ship shuffle shut sign skip slice smooth solve spin split spray stack stamp
+steer step store stream stretch strip submit subscribe supply suspend swap sweep sync tag test thaw tidy tie tilt tow trace trade train transfer trim tune turn unlock
+unpack unplug vacuum validate verify wash watch water weigh wipe withdraw wrap zip zoom""".split()
+MORE_NOUNS = """actor advert agenda aisle album antenna apartment archive arrow article asset atlas attic award axle badger badge balcony balloon banner barrel barrier battery bazaar
+beam bench bicycle binder bishop blade blog blueprint board boiler bolt bond booth bottle boulder bracket brand brick brochure bucket buffer building bulb bundle cabin cabinet cable
+calendar campaign canal candidate canvas carrier cart case catalog ceiling certificate chamber chapel chimney clause client clinic cloud cluster coach coast code collar
+column comet company concert container contract cookbook copper corner cotton counter courier cradle crane crate creek crystal cube curtain customer cycle dam dashboard database
+deadline debt delivery depot desk diagram diary dish dock domain drawer dress driver duty easel editor elevator embassy entry episode essay estate event exhibit factory
+fair fence fiber field figure filter fire flag flame fleet floor forum fossil fountain freezer fridge fund fuse gallery garage gear glass globe goal grain grant graph guest
+guild gym hall handle hangar heap hedge helmet herd hinge hook hose hospital hub icon image inbox index ink insect interview island item jacket jar jersey journal judge jungle
+keyboard keypad label laboratory lane laptop laser lawn layer lease ledger lens library license lift lobby locker log loop lot lounge machine magazine manual marker market mask
+match matrix medal melody member memo menu merchant mesh metal meter method microphone mine mirror missile mixer mobile module monitor monument motor mural network newsletter notebook
+notice novel number nursery object ocean offer opera option orbit outfit outlet oxygen package paddle page palette panel paragraph parade parcel park partner party paste path patent
+pattern pavement pedal penalty permit person pier pillar pipe piston planet plank plaster platform plot pocket podium policy pond pool port portal portrait post poster powder press
+printer prize process profile program prompt proof property puppet purse puzzle pyramid quarry quiz rack radar rail ramp ranch ranking raft receipt recipe reef refund region relay rental
+report request reservation resource review reward ridge ring rival road rocket rod roof root roster router rule runway sack safe sail sample sandwich satchel scale scanner scene schedule
+school scooter screen screw script sculpture season seat section sector segment sensor service session shade shaft shed sheep shelter shift shop shore shuttle signal silo sketch skill sled
+slide slot socket sofa software solution sound source space speaker spice spiral spring square stable staff stage stair statement station statue step storage stove strap straw stream
+studio submarine suite summary supplier surface survey suspect switch symbol syrup tablet tag tail tape target task tax taxi terminal theme thermostat thread throne thunder tile tire title
+toaster token tool toolbox torch tour tower toy track trail trailer transfer tray treaty trial trophy truck trunk tube tunnel tutor umbrella uniform unit vacancy vault vehicle
+veil venue vest villa vine visa visitor vote wagon waiter wallet ward warehouse warning watch wave website wedding wheel whistle widget window wing winner wire workbook workshop
+wreck yacht yard zone""".split()
+VALUES = """amber basil birch bronze cedar cobalt coral cotton cream denim ebony fern flint ginger hazel indigo iron ivory jade jasper juniper khaki lilac linen lotus magenta mango marble mint
+moss navy nickel nutmeg oak olive onyx opal orchid pearl pepper pine plaid poppy rust sage salmon scarlet shadow sienna silk silver slate smoke spruce steel storm sugar thistle timber topaz
+tulip turquoise umber vanilla velour walnuts wheat willow winter zinc Alpha Bravo Charlie Delta Echo Foxtrot Golf Hotel Juliet Kilo Lima Mike November Papa Romeo Sierra Tango Uniform
+Whiskey Zulu Atlas Apollo Orion Titan Phoenix Falcon Comet Nova Luna Vega Rigel Mercury Neptune Pluto Saturna Hilltop Riverside Northgate Eastwood Westfield Southbank Oakham Milltown""".split()
+FAMOUS = """Einstein Mozart Shakespeare Picasso Newton Darwin Cleopatra Caesar Beethoven Galileo Churchill Gandhi Lincoln Mandela Plato Aristotle Dickens Tolstoy Goethe Kafka Chopin Bach Verdi Monet
+Rembrandt Columbus Magellan Armstrong Edison Tesla Curie Pasteur Freud Marx Kant Hegel Homer Dante Cervantes Austen Twain Orwell Tolkien Rowling Elvis Madonna Pele Messi Ronaldo Federer""".split()
+WORKS = """the Bible,Don Quixote,Macbeth,Faust,the Odyssey,Moby Dick,Dracula,Frankenstein,the Sistine Chapel,the Colosseum,Big Ben,the Statue of Liberty,the Taj Mahal,the Louvre,the Golden Gate Bridge,Star Wars,Casablanca,the Ninth Symphony,
+the Nobel Prize,the Olympic Games,the European Union,NATO,the Black Death,the Industrial Revolution,the Silk Road,the Berlin Wall,Wall Street,Broadway,Silicon Valley,the Amazon,the Nile,the Sahara,the Alps,Mount Fuji,the Pacific Ocean,Antarctica,Mars,Jupiter,
+Venus,the Milky Way,the Big Bang,the ozone layer,the liver,the brain,insulin,cholesterol,malaria,the flu,cancer,asthma,diabetes,aspirin,caffeine,oxygen,hydrogen,uranium,gold,mercury,diamonds,petrol,plastic,paper,glass,concrete,steel""".replace("\n", "").split(",")
