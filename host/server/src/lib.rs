@@ -1,1 +1,50 @@
 //! The HTTP API of Minerva: OpenAI conventions over minerva-engine.
+//!
+//! This is the only crate that knows HTTP, the JSON of the wire and server-sent events. It is given models that
+//! are already running and plugins that are already loaded, and serves them:
+//!
+//! ```
+//! use minerva_engine::fake::ScriptedModel;
+//! use minerva_engine::plugin::Plugins;
+//! use minerva_engine::{Engine, Options};
+//! use minerva_server::{App, Models, ServedModel};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::start(Box::new(ScriptedModel::default()), Options::default())?;
+//! let models = Models::default();
+//! models.insert(ServedModel::new("tiny", engine.handle()));
+//! let app = App { models, plugins: Plugins::default(), options: minerva_server::Options::default() };
+//!
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! let interrupted = async { tokio::time::sleep(std::time::Duration::from_secs(3600)).await };
+//! minerva_server::serve(app, listener, interrupted).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! [`router`] is every route in one table; below it, one file per endpoint holds the types of the wire and their
+//! conversion to and from the engine's.
+#![forbid(unsafe_code)]
+
+mod app;
+mod router;
+mod serve;
+
+mod health;
+mod openai;
+mod plugins;
+
+mod admission;
+mod api_key;
+mod failure;
+mod generation;
+mod json;
+mod nearest;
+mod not_found;
+mod sse;
+mod tracking;
+
+pub use api_key::ApiKeys;
+pub use app::{App, Defaults, Models, Options, ServedModel};
+pub use plugins::choice::{PluginChoice, PluginChoices};
+pub use router::router;
+pub use serve::{Error, serve};

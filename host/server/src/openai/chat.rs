@@ -1,0 +1,132 @@
+//! `POST /v1/chat/completions`.
+
+use axum::extract::State;
+use axum::response::Response;
+use axum::{Extension, Json, response::IntoResponse};
+use minerva_engine::request::{Chat, Input, Message};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::chat_reply::{Answers, Shape, Streaming};
+use super::common::{self, Head};
+use super::message::{self, WireMessage};
+use super::sampling::{TOP_LOGPROBS_MAX, unsupported_field};
+use super::tools;
+use crate::admission::Admission;
+use crate::app::ServedModel;
+use crate::failure::Failure;
+use crate::generation;
+use crate::json::{self, Object};
+use crate::router::Shared;
+use crate::sse;
+use crate::tracking::RequestId;
+
+/// The fields of a chat that no other endpoint has.
+#[derive(Deserialize)]
+struct Body {
+    messages: Vec<Object<WireMessage>>,
+    logprobs: Option<bool>,
+    top_logprobs: Option<i64>,
+    response_format: Option<Object<ResponseFormat>>,
+    modalities: Option<Vec<String>>,
+    chat_template_kwargs: Option<Map<String, Value>>,
+    reasoning_effort: Option<String>,
+    continue_final_message: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct ResponseFormat {
+    r#type: String,
+}
+
+/// Answers a conversation.
+pub(crate) async fn create(
+    State(shared): State<Shared>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    admission: Admission,
+    json::Body(body): json::Body,
+) -> Result<Response, Failure> {
+    let text = json::text(&body)?;
+    let body: Body = json::read(text)?;
+    let tools = json::read::<tools::Body>(text)?.into_tools()?;
+    let mut prepared = common::prepare(&shared.app, text, "messages")?;
+    prepared.params.logprobs = body.logprobs()?;
+    let count = prepared.count(1)?;
+    let chat = body.into_chat(tools, &prepared.model)?;
+    let choices = prepared.submit(&request_id, vec![Input::Chat(chat)], count).await?;
+
+    let head = Head::new(shared.ids.make("chatcmpl-"), &prepared.model);
+    let shape = Shape {
+        vocabulary: prepared.model.handle.vocabulary(),
+        has_logprobs: prepared.params.logprobs.is_some(),
+        count,
+    };
+    if prepared.is_stream {
+        let streaming = Streaming::new(head, shape, prepared.include_usage);
+        return sse::reply(
+            streaming,
+            choices,
+            prepared.origin,
+            admission,
+            shared.app.options.sse_ping_interval,
+        )
+        .await;
+    }
+    let mut answers = Answers::new(shape);
+    generation::collect(choices, &prepared.origin, admission, |choice, event| answers.add(choice, event))
+        .await?;
+    Ok(Json(answers.into_completion(head)).into_response())
+}
+
+impl Body {
+    fn logprobs(&self) -> Result<Option<u32>, Failure> {
+        let top = match self.top_logprobs {
+            None => return Ok(self.logprobs.unwrap_or(false).then_some(0)),
+            Some(top) => u32::try_from(top).ok().filter(|top| *top <= TOP_LOGPROBS_MAX).ok_or_else(|| {
+                let message = format!("`top_logprobs` must be from 0 to {TOP_LOGPROBS_MAX}, not {top}");
+                Failure::invalid("top_logprobs", message)
+            })?,
+        };
+        match (self.logprobs.unwrap_or(false), top) {
+            (true, top) => Ok(Some(top)),
+            (false, 0) => Ok(None),
+            (false, _) => Err(Failure::invalid("top_logprobs", "`top_logprobs` needs `logprobs` to be true")),
+        }
+    }
+
+    fn into_chat(self, tools: Vec<Value>, model: &ServedModel) -> Result<Chat, Failure> {
+        if let Some(Object(ResponseFormat { r#type })) = self.response_format
+            && r#type != "text"
+        {
+            return Err(match r#type.as_str() {
+                "json_object" | "json_schema" => unsupported_field("response_format"),
+                _ => Failure::invalid("response_format.type", "`response_format.type` must be `text`"),
+            });
+        }
+        if self.modalities.is_some_and(|modalities| modalities.iter().any(|modality| modality != "text")) {
+            return Err(unsupported_field("modalities"));
+        }
+        let mut messages = message::messages(self.messages)?;
+        rename_developer(&mut messages, model);
+        let mut variables = self.chat_template_kwargs.unwrap_or_default();
+        if let Some(effort) = self.reasoning_effort {
+            variables.entry("reasoning_effort").or_insert(Value::String(effort));
+        }
+        let template_variables = if variables.is_empty() { Value::Null } else { Value::Object(variables) };
+        // As llama-server: an assistant's message at the end is the beginning of the answer.
+        let continue_last = self.continue_final_message.unwrap_or(true)
+            && messages.last().is_some_and(|last| last.role == "assistant" && last.tool_calls.is_empty());
+        Ok(Chat { messages, tools, template_variables, continue_last })
+    }
+}
+
+/// OpenAI's newer name for `system` is known to few templates.
+fn rename_developer(messages: &mut [Message], model: &ServedModel) {
+    let template = model.handle.info().chat_template.as_deref();
+    if template.is_some_and(|template| template.contains("developer")) {
+        return;
+    }
+    for message in messages.iter_mut().filter(|message| message.role == "developer") {
+        message.role = "system".into();
+    }
+}

@@ -1,0 +1,118 @@
+//! What both kinds of completion have in common: the fields around the prompt, and the way from a body to the
+//! engine.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use minerva_engine::request::{GenerateRequest, Input, Params};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::models::unix_seconds;
+use super::sampling;
+use crate::app::{App, ServedModel};
+use crate::failure::{Failure, Origin};
+use crate::generation::Choices;
+use crate::json::{self, Object};
+use crate::plugins::choice::{self, Chosen};
+
+/// The fields around the prompt.
+#[derive(Deserialize)]
+struct Body {
+    model: Option<String>,
+    stream: Option<bool>,
+    stream_options: Option<Object<StreamOptions>>,
+    n: Option<i64>,
+    // Only their types are checked: they are for the client's own records.
+    #[serde(rename = "user")]
+    _user: Option<String>,
+    #[serde(rename = "metadata")]
+    _metadata: Option<Map<String, Value>>,
+}
+
+#[derive(Default, Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+/// A request on its way to the engine, without its prompt.
+pub(crate) struct Prepared {
+    pub(crate) model: Arc<ServedModel>,
+    pub(crate) params: Params,
+    pub(crate) origin: Origin,
+    pub(crate) is_stream: bool,
+    pub(crate) include_usage: bool,
+    n: Option<i64>,
+    plugins: Chosen,
+    choices_max: usize,
+}
+
+/// How many choices there will be.
+#[derive(Clone, Copy)]
+pub(crate) struct Count {
+    pub(crate) choices: usize,
+    pub(crate) per_prompt: usize,
+}
+
+/// Reads all of a body but its prompt. `input` is the field that the prompt is in.
+pub(crate) fn prepare(app: &App, text: &str, input: &'static str) -> Result<Prepared, Failure> {
+    let body: Body = json::read(text)?;
+    let model = app.models.choose(body.model.as_deref())?;
+    let mut params = model.defaults.params.clone();
+    json::read::<sampling::Body>(text)?.apply(&mut params, model.handle.info().vocabulary_size)?;
+    let mut origin = Origin { input, plugins: Vec::new() };
+    let plugins =
+        json::read::<choice::Body>(text)?.resolve(&model.defaults.plugins, &app.plugins, &mut origin)?;
+    let include_usage = body.stream_options.and_then(|options| options.0.include_usage).unwrap_or(false);
+    Ok(Prepared {
+        model,
+        params,
+        origin,
+        is_stream: body.stream.unwrap_or(false),
+        include_usage,
+        n: body.n,
+        plugins,
+        choices_max: app.options.choices_max,
+    })
+}
+
+impl Prepared {
+    /// How many choices the request asks for, within the limit.
+    pub(crate) fn count(&self, prompts: usize) -> Result<Count, Failure> {
+        let per_prompt = sampling::choices(self.n, prompts, self.choices_max)?;
+        Ok(Count { choices: prompts * per_prompt, per_prompt })
+    }
+
+    /// Submits everything.
+    pub(crate) async fn submit(
+        &mut self,
+        id: &str,
+        inputs: Vec<Input>,
+        count: Count,
+    ) -> Result<Choices, Failure> {
+        let Chosen { template, samplers, stream } = std::mem::take(&mut self.plugins);
+        let requests = inputs.into_iter().map(|input| GenerateRequest {
+            id: id.to_owned(),
+            input,
+            params: self.params.clone(),
+            template: template.clone(),
+            samplers: samplers.clone(),
+            stream: stream.clone(),
+        });
+        let submitted = Choices::submit(&self.model.handle, requests.collect(), count.per_prompt).await;
+        submitted.map_err(|error| self.origin.failure(error))
+    }
+}
+
+/// What every object of one response says of it.
+pub(crate) struct Head {
+    pub(crate) id: String,
+    pub(crate) created: u64,
+    pub(crate) model: String,
+}
+
+impl Head {
+    pub(crate) fn new(id: String, model: &ServedModel) -> Self {
+        Self { id, created: unix_seconds(SystemTime::now()), model: model.id.clone() }
+    }
+}

@@ -1,0 +1,195 @@
+//! The `minerva` object of a request: which plugins it uses, with which arguments.
+
+use std::sync::Arc;
+
+use minerva_engine::plugin::{Kind, OnFault, Plugin, Plugins, SamplerPlugin, StreamPlugin, Template};
+use minerva_engine::request::Use;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::failure::{Failure, Origin, PluginOrigin};
+use crate::json::Object;
+use crate::nearest;
+
+/// The most plugins of one kind that a request can use.
+const CHAIN_MAX: usize = 8;
+
+/// The plugins of a request, by name. As the defaults of a model, what requests use that name none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PluginChoices {
+    /// What makes the prompt; `None` is the model's own template.
+    pub template: Option<PluginChoice>,
+    /// The chain of samplers, first to last.
+    pub samplers: Vec<PluginChoice>,
+    /// The pipe of stream processors, first to last.
+    pub stream: Vec<PluginChoice>,
+}
+
+/// A plugin by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PluginChoice {
+    /// Its name among [`App::plugins`](crate::App::plugins).
+    pub id: String,
+    /// Its arguments; `Null` for none.
+    pub args: Value,
+    /// What happens when it fails.
+    pub on_fault: OnFault,
+}
+
+/// The part of a body that has the object.
+#[derive(Deserialize)]
+pub(crate) struct Body {
+    minerva: Option<Object<Wire>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    template: Option<Object<WireChoice>>,
+    samplers: Option<Vec<Object<WireChoice>>>,
+    stream: Option<Vec<Object<WireChoice>>>,
+    trace: Option<bool>,
+    // Accepted, and without effect while all requests are equal.
+    #[serde(rename = "priority")]
+    _priority: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireChoice {
+    id: String,
+    args: Option<Value>,
+    on_fault: Option<WireOnFault>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WireOnFault {
+    Fail,
+    Skip,
+    Fallback,
+}
+
+/// The plugins of a request, found.
+#[derive(Default)]
+pub(crate) struct Chosen {
+    pub(crate) template: Option<Use<dyn Template>>,
+    pub(crate) samplers: Vec<Use<dyn SamplerPlugin>>,
+    pub(crate) stream: Vec<Use<dyn StreamPlugin>>,
+}
+
+impl Body {
+    /// Finds the plugins that the request names, and in their absence the defaults. What the request names itself
+    /// is noted in `origin`.
+    pub(crate) fn resolve(
+        self,
+        defaults: &PluginChoices,
+        plugins: &Plugins,
+        origin: &mut Origin,
+    ) -> Result<Chosen, Failure> {
+        let wire = self.minerva.map(|object| object.0).unwrap_or_default();
+        if wire.trace == Some(true) {
+            let message = "`minerva.trace` is not supported yet; leave it out";
+            return Err(Failure::not_supported("minerva.trace", message));
+        }
+        let chain = |wire: Option<Vec<Object<WireChoice>>>, defaults: &[PluginChoice]| match wire {
+            Some(wire) => (wire.into_iter().map(WireChoice::choice).collect(), true),
+            None => (defaults.to_vec(), false),
+        };
+        let (samplers, own_samplers) = chain(wire.samplers, &defaults.samplers);
+        let (stream, own_stream) = chain(wire.stream, &defaults.stream);
+        let own_template = wire.template.is_some();
+        let template = wire.template.map(WireChoice::choice).or_else(|| defaults.template.clone());
+
+        let mut finder = Finder { plugins, origin };
+        let template: Vec<PluginChoice> = template.into_iter().collect();
+        Ok(Chosen {
+            template: finder
+                .find(Kind::Template, template, own_template, |plugin| plugin.template.clone())?
+                .pop(),
+            samplers: finder.find(Kind::Sampler, samplers, own_samplers, |plugin| plugin.sampler.clone())?,
+            stream: finder.find(Kind::Stream, stream, own_stream, |plugin| plugin.stream.clone())?,
+        })
+    }
+}
+
+impl WireChoice {
+    fn choice(object: Object<Self>) -> PluginChoice {
+        let Self { id, args, on_fault } = object.0;
+        let on_fault = match on_fault {
+            None | Some(WireOnFault::Fail) => OnFault::Fail,
+            Some(WireOnFault::Skip) => OnFault::Skip,
+            Some(WireOnFault::Fallback) => OnFault::Fallback,
+        };
+        PluginChoice { id, args: args.unwrap_or_default(), on_fault }
+    }
+}
+
+struct Finder<'a> {
+    plugins: &'a Plugins,
+    origin: &'a mut Origin,
+}
+
+impl Finder<'_> {
+    /// Finds plugins of a kind. A default that is not there is the server's mistake, not the client's.
+    fn find<P: ?Sized>(
+        &mut self,
+        kind: Kind,
+        choices: Vec<PluginChoice>,
+        own: bool,
+        as_kind: impl Fn(&Plugin) -> Option<Arc<P>>,
+    ) -> Result<Vec<Use<P>>, Failure> {
+        let key = match kind {
+            Kind::Template => "minerva.template",
+            Kind::Sampler => "minerva.samplers",
+            Kind::Stream => "minerva.stream",
+        };
+        if choices.len() > CHAIN_MAX {
+            let message = format!("`{key}` has {} plugins, and the limit is {CHAIN_MAX}", choices.len());
+            return Err(Failure::invalid(key, message));
+        }
+        let mut found = Vec::with_capacity(choices.len());
+        for (at, PluginChoice { id, args, on_fault }) in choices.into_iter().enumerate() {
+            let path = if kind == Kind::Template { key.to_owned() } else { format!("{key}[{at}]") };
+            let Some(plugin) = self.plugins.get(&id).and_then(|plugin| as_kind(&plugin)) else {
+                let message = self.missing(&id, kind);
+                return Err(if own {
+                    Failure::invalid(format!("{path}.id"), message)
+                } else {
+                    Failure::internal(format!("a default of this model cannot be used: {message}"))
+                });
+            };
+            if own {
+                self.origin.plugins.push(PluginOrigin { name: id, kind, path });
+            }
+            found.push(Use { plugin, args, on_fault });
+        }
+        Ok(found)
+    }
+
+    fn missing(&self, id: &str, kind: Kind) -> String {
+        let installed = self.plugins.list();
+        let of_kind = installed.iter().filter(|plugin| plugin.kinds().any(|it| it == kind));
+        let names = of_kind.map(|plugin| plugin.identity.name.as_str());
+        let (shown, kind_name) = (nearest::shown(id), name(kind));
+        match self.plugins.get(id) {
+            Some(other) => {
+                let is: Vec<&str> = other.kinds().map(name).collect();
+                let available = nearest::list(names);
+                format!(
+                    "plugin `{shown}` is a {}, not a {kind_name}; available: {available}",
+                    is.join(" and a ")
+                )
+            }
+            None => format!("there is no {kind_name} `{shown}`{}", nearest::hint(id, names)),
+        }
+    }
+}
+
+fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Template => "template",
+        Kind::Sampler => "sampler",
+        Kind::Stream => "stream processor",
+    }
+}

@@ -1,0 +1,108 @@
+//! Every route, in one table.
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use minerva_engine::plugin::Plugins;
+
+use crate::admission::Lifecycle;
+use crate::api_key::{self, ApiKeys};
+use crate::app::{App, Models, Options};
+use crate::openai::{chat, completions, models};
+use crate::tracking::{self, Ids};
+use crate::{health, not_found, plugins};
+
+/// The paths that a client may have meant when it asked for one that is not there.
+pub(crate) const PATHS: &[&str] =
+    &["/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/plugins", "/health", "/live", "/ready"];
+
+/// What handlers and layers get at.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) app: App,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) ids: Ids,
+}
+
+/// The whole HTTP API. A program that has a server of its own can nest it there; [`serve`](crate::serve()) also
+/// drains it in the end.
+pub fn router(app: App) -> Router {
+    with_lifecycle(app).0
+}
+
+/// The whole HTTP API, and how to end it.
+pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
+    let lifecycle = Lifecycle::default();
+    let shared = Shared { app, lifecycle: lifecycle.clone(), ids: Ids::default() };
+
+    // Paths without /v1 are llama-server's other names for the same.
+    let guarded = Router::new()
+        // OpenAI: text from a conversation, and from a prompt.
+        .route("/v1/chat/completions", post(chat::create))
+        .route("/chat/completions", post(chat::create))
+        .route("/v1/completions", post(completions::create))
+        .route("/completions", post(completions::create))
+        // Ours: what a request can name in its `minerva` object.
+        .route("/v1/plugins", get(plugins::list))
+        .route_layer(from_fn_with_state(shared.clone(), api_key::require));
+
+    // Open without a key, as llama-server has them: probes and clients look here before they know one.
+    let open = Router::new()
+        // OpenAI: what `model` can be. Ids may have slashes in them.
+        .route("/v1/models", get(models::list))
+        .route("/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::get))
+        .route("/models/{*id}", get(models::get))
+        // llama-server: 503 until a model is ready.
+        .route("/health", get(health::health))
+        .route("/v1/health", get(health::health))
+        // Kubernetes: restart me; send me work.
+        .route("/live", get(health::live))
+        .route("/ready", get(health::ready));
+
+    let router = guarded
+        .merge(open)
+        .fallback(not_found::path)
+        .method_not_allowed_fallback(not_found::method)
+        .layer(DefaultBodyLimit::max(shared.app.options.body_bytes_max))
+        .layer(from_fn_with_state(shared.clone(), tracking::track))
+        .with_state(shared);
+    (router, lifecycle)
+}
+
+impl FromRef<Shared> for Models {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.app.models.clone()
+    }
+}
+
+impl FromRef<Shared> for Plugins {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.app.plugins.clone()
+    }
+}
+
+impl FromRef<Shared> for Options {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.app.options.clone()
+    }
+}
+
+impl FromRef<Shared> for ApiKeys {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.app.options.api_keys.clone()
+    }
+}
+
+impl FromRef<Shared> for Lifecycle {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.lifecycle.clone()
+    }
+}
+
+impl FromRef<Shared> for Ids {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.ids.clone()
+    }
+}

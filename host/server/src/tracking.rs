@@ -1,0 +1,78 @@
+//! What is done around every request: its id, its span in the log, and the net under panics.
+
+use std::hash::{BuildHasher, RandomState};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use tracing::Instrument;
+
+use crate::failure::Failure;
+
+/// The header that a request's id comes in and goes out with.
+pub(crate) const REQUEST_ID: &str = "x-request-id";
+
+/// The longest id of a client's own that is taken.
+const ID_BYTES_MAX: usize = 128;
+
+/// Makes ids that are not guessed and do not repeat. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Ids {
+    hasher: RandomState,
+    made: Arc<AtomicU64>,
+}
+
+impl Ids {
+    /// A new id of a kind: `chatcmpl-` and 32 hexadecimal digits.
+    pub(crate) fn make(&self, prefix: &str) -> String {
+        let count = self.made.fetch_add(1, Ordering::Relaxed);
+        let (high, low) = (self.hasher.hash_one((count, 0)), self.hasher.hash_one((count, 1)));
+        format!("{prefix}{high:016x}{low:016x}")
+    }
+}
+
+/// The id of the request being served, as an extension of it.
+#[derive(Clone)]
+pub(crate) struct RequestId(pub(crate) String);
+
+/// The layer around everything.
+pub(crate) async fn track(State(ids): State<Ids>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let id = taken(request.headers()).unwrap_or_else(|| ids.make("req-"));
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let path = request.uri().path();
+    let span = tracing::info_span!("request", id, method = %request.method(), path);
+    let mut response = serve(request, next).instrument(span.clone()).await;
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    let status = response.status().as_u16();
+    let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    span.in_scope(|| tracing::info!(status, milliseconds, "answered {status} after {milliseconds} ms"));
+    response
+}
+
+/// A panic is our mistake, not the end of the connection.
+async fn serve(request: Request, next: Next) -> Response {
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => {
+            let words = panic.downcast_ref::<String>().map(String::as_str);
+            let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            Failure::internal(format!("a handler panicked: {words}")).into_response()
+        }
+    }
+}
+
+/// The client's own id, if it can be put into a log line and a header as it is.
+fn taken(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let sane = !id.is_empty() && id.len() <= ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
+    sane.then(|| id.to_owned())
+}

@@ -1,0 +1,104 @@
+//! The cases under `cases/`: a request, and what its response must look like.
+//!
+//! A file is `METHOD PATH`, headers, an empty line, the body; then `=== STATUS` and what is expected: a JSON
+//! object, or the `data:` lines of a stream, all of them in order. An expected object may have fewer keys than the
+//! real one; `"-key"` says that a key must be absent. The strings `<number>`, `<string>` and `<any>` stand for
+//! whatever is one, and `~words` for a string that has the words in it.
+
+use std::path::{Path, PathBuf};
+
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::Value;
+
+use crate::fixture::{fixture, send};
+use crate::plugins::SECRET;
+
+#[tokio::test]
+async fn every_case_gets_what_it_expects() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let files = files(&root);
+    assert!(files.len() > 50, "only {} cases were found", files.len());
+    let fixture = fixture();
+    let router = minerva_server::router(fixture.app);
+    let mut wrong = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(&root).unwrap().display().to_string();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let (request, expected) =
+            text.split_once("\n=== ").unwrap_or_else(|| panic!("{name} expects nothing"));
+        let (status, expected) = expected.split_once('\n').unwrap();
+        let (actual_status, _, actual) = send(&router, parse(request)).await;
+        let words: Vec<&str> = SECRET.split(' ').collect();
+        let leaks = words.iter().any(|word| word.len() > 3 && actual.contains(word));
+        let matches = if expected.trim_start().starts_with("data: ") {
+            let (expected, actual) = (data(expected), data(&actual));
+            expected.len() == actual.len()
+                && expected.iter().zip(&actual).all(|(expected, actual)| is_like(expected, actual))
+        } else {
+            is_like(&json(expected), &serde_json::from_str(&actual).unwrap_or(Value::Null))
+        };
+        if leaks || !matches || actual_status.as_str() != status.trim() {
+            wrong.push(format!("{name}: {actual_status}\n{actual}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{} cases are wrong", wrong.join("\n"), wrong.len());
+    assert_eq!(fixture.engine.handle().status().running, 0);
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { all.extend(files(&path)) } else { all.push(path) }
+    }
+    all.sort();
+    all
+}
+
+fn parse(text: &str) -> Request<Body> {
+    let (head, body) = text.split_once("\n\n").unwrap_or((text.trim_end(), ""));
+    let mut lines = head.lines();
+    let (method, path) = lines.next().unwrap().split_once(' ').unwrap();
+    let mut request = Request::builder().method(method).uri(path);
+    for line in lines {
+        let (name, value) = line.split_once(": ").unwrap();
+        request = request.header(name, value);
+    }
+    request.body(Body::from(body.to_owned())).unwrap()
+}
+
+fn data(stream: &str) -> Vec<Value> {
+    let lines = stream.lines().filter_map(|line| line.strip_prefix("data: "));
+    lines.map(|line| if line == "[DONE]" { Value::from("[DONE]") } else { json(line) }).collect()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text}"))
+}
+
+fn is_like(expected: &Value, actual: &Value) -> bool {
+    match (expected, actual) {
+        (Value::String(expected), actual) => match (expected.as_str(), actual) {
+            ("<any>", _) => true,
+            ("<number>", actual) => actual.is_number(),
+            ("<string>", actual) => actual.is_string(),
+            (expected, Value::String(actual)) => match expected.strip_prefix('~') {
+                Some(words) => actual.contains(words),
+                None => expected == actual,
+            },
+            _ => false,
+        },
+        (Value::Object(expected), Value::Object(actual)) => {
+            expected.iter().all(|(key, expected)| match key.strip_prefix('-') {
+                Some(absent) => !actual.contains_key(absent),
+                None => actual.get(key).is_some_and(|actual| is_like(expected, actual)),
+            })
+        }
+        (Value::Array(expected), Value::Array(actual)) => {
+            expected.len() == actual.len()
+                && expected.iter().zip(actual).all(|(expected, actual)| is_like(expected, actual))
+        }
+        (expected, actual) => expected == actual,
+    }
+}

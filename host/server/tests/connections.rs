@@ -1,0 +1,174 @@
+//! What happens on real connections: clients that go away, silence, errors in the middle, and the end.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use minerva_engine::Handle;
+use minerva_server::serve;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::fixture::{Fixture, fixture_with};
+
+/// Long enough for anything that happens at once.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A server on a socket.
+struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    serving: JoinHandle<Result<(), minerva_server::Error>>,
+}
+
+async fn start(fixture: &Fixture) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let serving = tokio::spawn(serve(fixture.app.clone(), listener, async { stopped.await.unwrap_or(()) }));
+    Server { address, stop, serving }
+}
+
+/// 90 tokens.
+const FOR_EVER: &str = r#"{"prompt": "for ever:", "stream": true, "temperature": 0}"#;
+
+async fn send(address: SocketAddr, body: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let head = format!("POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
+    socket.write_all((head + body).as_bytes()).await.unwrap();
+    socket
+}
+
+/// Reads until the words are there.
+async fn read_until(socket: &mut TcpStream, words: &str) -> String {
+    let mut all = Vec::new();
+    let reading = async {
+        let mut piece = [0; 4096];
+        loop {
+            let count = socket.read(&mut piece).await.unwrap();
+            all.extend_from_slice(&piece[..count]);
+            if count == 0 || String::from_utf8_lossy(&all).contains(words) {
+                break;
+            }
+        }
+    };
+    let ended = tokio::time::timeout(SOON, reading).await;
+    let text = String::from_utf8_lossy(&all).into_owned();
+    assert!(ended.is_ok() && text.contains(words), "no {words} in {text}");
+    text
+}
+
+async fn idle(handle: &Handle) {
+    let began = Instant::now();
+    while handle.status().running + handle.status().waiting > 0 {
+        assert!(began.elapsed() < SOON, "{:?}", handle.status());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_frees_its_sequence() {
+    let fixture = fixture_with(Duration::from_millis(10), minerva_engine::Options::default());
+    let server = start(&fixture).await;
+    let handle = fixture.engine.handle();
+    for body in [FOR_EVER.to_owned(), FOR_EVER.replace("true", "false")] {
+        for _ in 0..3 {
+            let mut socket = send(server.address, &body).await;
+            if body == FOR_EVER {
+                read_until(&mut socket, "data: ").await;
+            } else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            assert_eq!(handle.status().running, 1);
+            drop(socket);
+            idle(&handle).await;
+        }
+    }
+    assert_eq!(handle.status().requests_cancelled, 6);
+    assert_eq!(handle.status().requests_finished, 0);
+    assert_eq!(fixture.log.record().slots_in_use, 0);
+}
+
+#[tokio::test]
+async fn a_full_queue_says_when_to_try_again() {
+    let options = minerva_engine::Options { queue_limit: 1, ..minerva_engine::Options::default() };
+    let fixture = fixture_with(Duration::from_millis(20), options);
+    let server = start(&fixture).await;
+    let mut running = Vec::new();
+    for _ in 0..5 {
+        let mut socket = send(server.address, FOR_EVER).await;
+        if running.len() < 4 {
+            read_until(&mut socket, "data: ").await;
+        }
+        running.push(socket);
+    }
+    let began = Instant::now();
+    while fixture.engine.handle().status().waiting == 0 {
+        assert!(began.elapsed() < SOON);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let mut refused = send(server.address, FOR_EVER).await;
+    let response = read_until(&mut refused, "\"}}").await.to_lowercase();
+    let response = response.replace("\"param\":null", "");
+    assert!(
+        response.starts_with("http/1.1 429 ") && response.contains("\r\nretry-after: 1\r\n"),
+        "{response}"
+    );
+    assert!(response.contains("rate_limit_error"), "{response}");
+}
+
+#[tokio::test]
+async fn an_error_after_the_first_event_is_the_last_event() {
+    let fixture = fixture_with(Duration::from_millis(10), minerva_engine::Options::default());
+    let server = start(&fixture).await;
+    let mut socket = send(server.address, FOR_EVER).await;
+    let before = read_until(&mut socket, "data: ").await;
+    assert!(before.starts_with("HTTP/1.1 200 "), "{before}");
+    fixture.log.fail_next(1);
+    let rest = read_until(&mut socket, "0\r\n\r\n").await;
+    assert!(rest.contains("data: {\"error\":{\"code\":500,"), "{rest}");
+    assert!(!rest.contains("[DONE]") && !rest.contains("the script says so"), "{rest}");
+}
+
+#[tokio::test]
+async fn a_silent_stream_is_kept_alive() {
+    let mut fixture = fixture_with(Duration::from_millis(300), minerva_engine::Options::default());
+    fixture.app.options.sse_ping_interval = Some(Duration::from_millis(30));
+    let server = start(&fixture).await;
+    let mut socket = send(server.address, FOR_EVER).await;
+    let text = read_until(&mut socket, "data: ").await;
+    assert!(text.matches(": ping\n\n").count() >= 3, "{text}");
+}
+
+#[tokio::test]
+async fn a_drain_lets_streams_end_and_no_one_in() {
+    let fixture = fixture_with(Duration::from_millis(5), minerva_engine::Options::default());
+    let server = start(&fixture).await;
+    let mut running = send(server.address, FOR_EVER).await;
+    read_until(&mut running, "data: ").await;
+    server.stop.send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut late = send(server.address, FOR_EVER).await;
+    let refused = read_until(&mut late, "shutting down").await;
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    read_until(&mut running, "[DONE]").await;
+    tokio::time::timeout(SOON, server.serving).await.unwrap().unwrap().unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_drain_that_takes_too_long_ends_streams_with_an_error() {
+    let mut fixture = fixture_with(Duration::from_millis(50), minerva_engine::Options::default());
+    fixture.app.options.drain_timeout = Duration::from_millis(100);
+    let server = start(&fixture).await;
+    let mut running = send(server.address, FOR_EVER).await;
+    read_until(&mut running, "data: ").await;
+    let began = Instant::now();
+    server.stop.send(()).unwrap();
+    let rest = read_until(&mut running, "shutting down").await;
+    assert!(rest.contains("data: {\"error\":{\"code\":503,"), "{rest}");
+    tokio::time::timeout(SOON, server.serving).await.unwrap().unwrap().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    idle(&fixture.engine.handle()).await;
+}
