@@ -1,0 +1,196 @@
+//! A host in miniature, for a plugin's unit tests.
+
+use std::cell::RefCell;
+
+use crate::model::Special;
+use crate::testing::{Commands, Vocabulary};
+use crate::{Candidates, Finish, Level, RowSummary, Token};
+
+/// A step as a test set it up.
+#[derive(Debug, Default)]
+pub(crate) struct StepData {
+    pub(crate) history: Vec<Token>,
+    pub(crate) random: u64,
+    pub(crate) row: Option<Vec<f32>>,
+    pub(crate) commands: Commands,
+}
+
+/// One `bool` for each token of the vocabulary.
+pub(crate) type TokenSetData = Vec<bool>;
+
+thread_local! {
+    pub(crate) static VOCABULARY: RefCell<Vocabulary> = RefCell::new(Vocabulary::default());
+}
+
+fn with<R>(body: impl FnOnce(&Vocabulary) -> R) -> R {
+    VOCABULARY.with_borrow(body)
+}
+
+pub(crate) fn log(level: Level, message: &str) {
+    eprintln!("[{level:?}] {message}");
+}
+
+pub(crate) fn vocab_size() -> u32 {
+    with(|vocabulary| u32::try_from(vocabulary.pieces.len()).expect("a test's vocabulary is small"))
+}
+
+pub(crate) fn special(role: Special) -> Option<Token> {
+    with(|vocabulary| vocabulary.special.iter().find(|(special, _)| *special == role).map(|&(_, id)| id))
+}
+
+pub(crate) fn is_eog(id: Token) -> bool {
+    special(Special::Eos) == Some(id) || special(Special::Eot) == Some(id)
+}
+
+/// The longest piece that fits, again and again.
+pub(crate) fn encode(text: &str, parse_special: bool) -> Result<Vec<Token>, String> {
+    with(|vocabulary| {
+        let is_special = |id: Token| vocabulary.special.iter().any(|&(_, special)| special == id);
+        let (mut rest, mut ids) = (text.as_bytes(), Vec::new());
+        while !rest.is_empty() {
+            let fits = (0..).zip(&vocabulary.pieces).filter(|&(id, piece)| {
+                !piece.is_empty() && rest.starts_with(piece) && (parse_special || !is_special(id))
+            });
+            let (id, piece) =
+                fits.max_by_key(|(_, piece)| piece.len()).ok_or("no token for some of the text")?;
+            ids.push(id);
+            rest = &rest[piece.len()..];
+        }
+        Ok(ids)
+    })
+}
+
+pub(crate) fn decode(ids: &[Token]) -> Vec<u8> {
+    with(|vocabulary| {
+        let printed = ids.iter().filter(|&&id| !vocabulary.special.iter().any(|&(_, special)| special == id));
+        printed.filter_map(|&id| vocabulary.pieces.get(id as usize)).flatten().copied().collect()
+    })
+}
+
+pub(crate) fn pieces() -> (Vec<u32>, Vec<u8>) {
+    with(|vocabulary| {
+        let mut bytes = Vec::new();
+        let ends = vocabulary.pieces.iter().map(|piece| {
+            bytes.extend_from_slice(piece);
+            u32::try_from(bytes.len()).expect("a test's vocabulary is small")
+        });
+        (ends.collect(), bytes.clone())
+    })
+}
+
+pub(crate) fn position(step: &StepData) -> u32 {
+    u32::try_from(step.history.len()).expect("a test's history is short")
+}
+
+pub(crate) fn history(step: &StepData, count: u32) -> Vec<Token> {
+    step.history[step.history.len().saturating_sub(count as usize)..].to_vec()
+}
+
+/// SplitMix64. The host's numbers are others.
+pub(crate) fn random(step: &mut StepData) -> f32 {
+    step.random = step.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = step.random;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    #[expect(clippy::cast_precision_loss, reason = "24 bits fit a float exactly")]
+    let bits = ((z ^ (z >> 31)) >> 40) as f32;
+    bits / 16_777_216.0
+}
+
+pub(crate) fn allow(step: &mut StepData, set: &TokenSetData) {
+    match &mut step.commands.allowed {
+        Some(allowed) => allowed.retain(|&id| set_has(set, id)),
+        None => step.commands.allowed = Some((0..vocab_size()).filter(|&id| set_has(set, id)).collect()),
+    }
+}
+
+pub(crate) fn bias(step: &mut StepData, ids: &[Token], add: &[f32]) {
+    assert_eq!(ids.len(), add.len(), "bias with lists of different lengths");
+    assert!(add.iter().all(|add| !add.is_nan() && *add < f32::INFINITY), "a bias that is NaN or infinite");
+    step.commands.bias.extend(ids.iter().copied().zip(add.iter().copied()));
+}
+
+pub(crate) fn temperature(step: &mut StepData, value: f32) {
+    assert!(value.is_finite() && value >= 0.0, "a temperature of {value}");
+    step.commands.temperature = Some(value);
+}
+
+pub(crate) fn allow_eog(step: &mut StepData, allowed: bool) {
+    step.commands.allow_eog = Some(allowed);
+}
+
+pub(crate) fn force(step: &mut StepData, ids: &[Token]) {
+    step.commands.force.extend_from_slice(ids);
+}
+
+pub(crate) fn stop(step: &mut StepData, reason: Finish) {
+    step.commands.stop = Some(reason);
+}
+
+pub(crate) fn full(step: &StepData) -> Vec<f32> {
+    step.row.clone().expect("the row of logits was read where a test gave none: use Step::with_row")
+}
+
+pub(crate) fn summarize(step: &StepData) -> RowSummary {
+    let row = full(step);
+    let best = top(step, 1);
+    let (argmax, max) = (best.ids[0], best.logits[0]);
+    let sum: f32 = row.iter().map(|logit| (logit - max).exp()).sum();
+    let logsumexp = max + sum.ln();
+    let entropy = row.iter().map(|logit| -(logit - logsumexp) * (logit - logsumexp).exp()).sum();
+    RowSummary { argmax, max, logsumexp, entropy }
+}
+
+pub(crate) fn top(step: &StepData, count: u32) -> Candidates {
+    let mut all: Vec<(Token, f32)> = (0..).zip(full(step)).collect();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    all.truncate(count as usize);
+    let (ids, logits) = all.into_iter().unzip();
+    Candidates { ids, logits }
+}
+
+pub(crate) fn at(step: &StepData, ids: &[Token]) -> Vec<f32> {
+    let row = full(step);
+    ids.iter().map(|&id| row.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY)).collect()
+}
+
+pub(crate) fn set_from_ids(ids: &[Token]) -> TokenSetData {
+    let mut set = vec![false; vocab_size() as usize];
+    for &id in ids {
+        *set.get_mut(id as usize).expect("a token outside the vocabulary") = true;
+    }
+    set
+}
+
+pub(crate) fn set_from_words(words: &[u32]) -> TokenSetData {
+    (0..vocab_size())
+        .map(|id| words.get(id as usize / 32).is_some_and(|word| word >> (id % 32) & 1 == 1))
+        .collect()
+}
+
+pub(crate) fn set_matching(regex: &str) -> Result<TokenSetData, String> {
+    if regex.contains(|c: char| r"\.+*?()|[]{}^$#&-~".contains(c)) {
+        return Err("natively, only plain text can be matched".to_owned());
+    }
+    Ok(with(|vocabulary| vocabulary.pieces.iter().map(|piece| piece == regex.as_bytes()).collect()))
+}
+
+pub(crate) fn set_intersect(set: &mut TokenSetData, other: &TokenSetData) {
+    set.iter_mut().zip(other).for_each(|(has, other)| *has &= other);
+}
+
+pub(crate) fn set_unite(set: &mut TokenSetData, other: &TokenSetData) {
+    set.iter_mut().zip(other).for_each(|(has, other)| *has |= other);
+}
+
+pub(crate) fn set_invert(set: &mut TokenSetData) {
+    set.iter_mut().for_each(|has| *has = !*has);
+}
+
+pub(crate) fn set_has(set: &TokenSetData, id: Token) -> bool {
+    set.get(id as usize).is_some_and(|has| *has)
+}
+
+pub(crate) fn set_size(set: &TokenSetData) -> u32 {
+    u32::try_from(set.iter().filter(|has| **has).count()).expect("a test's vocabulary is small")
+}
