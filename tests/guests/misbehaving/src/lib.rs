@@ -1,0 +1,232 @@
+//! Every kind of plugin, and misbehaves in whatever call and way its arguments say: `{"at": "pick", "how": "spin"}`.
+
+use std::hint::black_box;
+
+use minerva_plugin::prelude::*;
+
+args! {
+    /// What to do, and where.
+    #[derive(Clone)]
+    pub struct Misdeed {
+        /// The call.
+        at: String = String::new();
+        /// What to do in it.
+        how: String = String::new();
+    }
+}
+
+impl Misdeed {
+    /// Whether it is to be done now. What every call can do is done right here.
+    fn now(&self, call: &str) -> Option<&str> {
+        if self.at != call {
+            return None;
+        }
+        match self.how.as_str() {
+            "panic" => panic!("boom"),
+            "trap" => std::process::abort(),
+            "spin" => loop {
+                black_box(0);
+            },
+            "hog" => hog(),
+            "recurse" => {
+                black_box(recurse(0));
+            }
+            "exit" => std::process::exit(0),
+            "sleep" => std::thread::sleep(std::time::Duration::from_secs(3600)),
+            "read a file" => drop(std::fs::read("/etc/passwd").map(|_| panic!("read it"))),
+            "look around" => {
+                assert_eq!(std::env::vars().count() + std::env::args().count(), 0, "an environment");
+                assert!(std::net::TcpStream::connect("127.0.0.1:80").is_err(), "a network");
+            }
+            "print" => {
+                println!("to the output");
+                eprintln!("to the errors");
+            }
+            "flood the log" => (0..100_000).for_each(|line| log(Level::Info, &format!("line {line}"))),
+            "flood the output" => (0..100_000).for_each(|line| println!("line {line}")),
+            "hoard handles" => {
+                black_box((0..100_000).map(|id| TokenSet::from_ids(&[id % 100])).collect::<Vec<_>>());
+            }
+            "encode for ever" => loop {
+                black_box(minerva_plugin::model::encode(&"x".repeat(1 << 20)).is_ok());
+            },
+            "match for ever" => (0..).for_each(|n| drop(TokenSet::matching(&format!("(a|b|{n})*c")))),
+            "command" => Step::default().temperature(1.0),
+            other => return Some(other),
+        }
+        None
+    }
+}
+
+fn hog() -> ! {
+    let mut kept = Vec::new();
+    loop {
+        kept.push(black_box(vec![1_u8; 1 << 20]));
+    }
+}
+
+#[allow(unconditional_recursion, reason = "that is the point")]
+fn recurse(depth: u64) -> u64 {
+    black_box(recurse(black_box(depth + 1)) + 1)
+}
+
+const ABOUT: About = about!("Misbehaves as its arguments say.");
+
+struct BadSampler {
+    misdeed: Misdeed,
+    committed: u64,
+}
+
+impl Sampler for BadSampler {
+    type Args = Misdeed;
+    const ABOUT: About = ABOUT;
+    const NEEDS: Needs = Needs::cut(64).with_row().with_fork().with_rollback();
+
+    fn open(misdeed: Misdeed, _: &[Token]) -> Result<Self, Error> {
+        match misdeed.now("open") {
+            Some("refuse") => Err("not today".into()),
+            Some("bad regex") => TokenSet::matching("(").map(|_| unreachable!()),
+            Some("huge regex") => TokenSet::matching(r"\w{1000}{1000}").map(|_| unreachable!()),
+            _ => Ok(Self { misdeed, committed: 0 }),
+        }
+    }
+
+    fn advance(&mut self, step: &mut Step, committed: &[Token]) {
+        self.committed += committed.len() as u64;
+        match self.misdeed.now("advance") {
+            Some("read the row") => drop(step.top(1)),
+            Some("force for ever") => (0..100_000).for_each(|_| step.force(&[1])),
+            Some("force outside") => step.force(&[u32::MAX]),
+            Some("bias NaN") => step.bias(&[1], &[f32::NAN]),
+            Some("bias infinite") => step.bias(&[1], &[f32::INFINITY]),
+            Some("bias outside") => step.bias(&[1 << 30], &[1.0]),
+            Some("bias uneven") => step.bias(&[1, 2], &[1.0]),
+            Some("bias for ever") => (0..).for_each(|_| step.bias(&[1; 1000], &[0.1; 1000])),
+            Some("freeze") => step.temperature(-1.0),
+            Some("command all") => {
+                let mut set = TokenSet::matching("[a-z]").expect("a good expression");
+                set.unite(&TokenSet::from_ids(&[1, 2]));
+                set.intersect(&TokenSet::from_words(&[u32::MAX; 8]));
+                let mut banned = TokenSet::from_ids(&[2]);
+                banned.invert();
+                set.intersect(&banned);
+                assert!(set.has(1) && !set.has(2) && set.has(u32::from(b'a')) && !set.has(u32::from(b'A')));
+                assert_eq!(set.size(), 27);
+                step.allow(&set);
+                step.bias(&[1, 2], &[0.5, f32::NEG_INFINITY]);
+                step.temperature(0.25);
+                step.allow_eog(false);
+                step.force(&[7, 8]);
+                step.stop(Finish::Filter);
+                assert_eq!(step.position(), 3);
+                assert_eq!(step.history(2), [11, 12]);
+            }
+            _ => {}
+        }
+    }
+
+    fn pick(&mut self, step: &mut Step, cut: &Candidates) -> Choice {
+        match self.misdeed.now("pick") {
+            Some("bad token") => Choice::Token(u32::MAX),
+            Some("stranger") => Choice::Only(vec![cut.ids[0], 200]),
+            Some("nobody") => Choice::Only(Vec::new()),
+            Some("giant") => Choice::Only(vec![cut.ids[0]; 4 << 20]),
+            Some("read the row") => {
+                let summary = step.summarize();
+                assert_eq!(step.top(2).ids[0], summary.argmax);
+                assert_eq!(step.at(&[summary.argmax, u32::MAX]), [summary.max, f32::NEG_INFINITY]);
+                Choice::Token(summary.argmax)
+            }
+            Some("read it all") => {
+                drop(step.full());
+                Choice::Host
+            }
+            Some("random") => Choice::Token((step.random() * 100.0) as Token),
+            Some("turn round") => Choice::Only(cut.ids.iter().rev().copied().collect()),
+            Some("count") => Choice::Token(self.committed as Token),
+            _ => Choice::Host,
+        }
+    }
+
+    fn fork(&self) -> Result<Self, Error> {
+        self.misdeed.now("fork");
+        Ok(Self { misdeed: self.misdeed.clone(), committed: self.committed })
+    }
+
+    fn rollback(&mut self, count: u32) -> Result<(), Error> {
+        match self.misdeed.now("rollback") {
+            Some("refuse") => Err("never".into()),
+            _ => {
+                self.committed -= u64::from(count);
+                Ok(())
+            }
+        }
+    }
+
+    fn close(&mut self) -> Option<String> {
+        match self.misdeed.now("close") {
+            Some("not JSON") => Some("{".to_owned()),
+            _ => Some(format!(r#"{{"committed":{}}}"#, self.committed)),
+        }
+    }
+}
+
+struct BadTemplate;
+
+impl Template for BadTemplate {
+    type Args = Misdeed;
+    const ABOUT: About = ABOUT;
+
+    fn render(chat: &Chat, misdeed: Misdeed) -> Result<Prompt, Error> {
+        let mut prompt = Prompt::default();
+        match misdeed.now("render") {
+            Some("refuse") => return Err("not today".into()),
+            Some("bad token") => drop(prompt.tokens([u32::MAX])),
+            Some("giant") => drop(prompt.text("x".repeat(9 << 20))),
+            Some("empty stop") => drop(prompt.stop("")),
+            Some("echo") => drop(prompt.text(format!("{chat:?}"))),
+            _ => drop(prompt.text("fine")),
+        }
+        Ok(prompt)
+    }
+}
+
+struct BadStream {
+    misdeed: Misdeed,
+}
+
+impl Stream for BadStream {
+    type Args = Misdeed;
+    const ABOUT: About = ABOUT;
+
+    fn open(misdeed: Misdeed) -> Result<Self, Error> {
+        match misdeed.now("open") {
+            Some("refuse") => Err("not today".into()),
+            _ => Ok(Self { misdeed }),
+        }
+    }
+
+    fn push(&mut self, chunk: Chunk) -> Vec<Event> {
+        match self.misdeed.now("push") {
+            Some("giant") => vec![Event::Text("x".repeat(9 << 20))],
+            Some("many") => vec![Event::Text("x".to_owned()); 5_000],
+            Some("not JSON") => vec![Event::Meta("{".to_owned())],
+            Some("tool") => vec![Event::Tool(ToolDelta {
+                index: 1,
+                id: Some("a".to_owned()),
+                name: Some("b".to_owned()),
+                arguments: "{}".to_owned(),
+            })],
+            _ => vec![Event::Text(chunk.text), Event::Reasoning(format!("{:?}", chunk.tokens))],
+        }
+    }
+
+    fn close(&mut self, reason: Finish) -> Vec<Event> {
+        match self.misdeed.now("close") {
+            Some("not JSON") => vec![Event::Meta("{".to_owned())],
+            _ => vec![Event::Stop(reason)],
+        }
+    }
+}
+
+export!(sampler: BadSampler, template: BadTemplate, stream: BadStream);
