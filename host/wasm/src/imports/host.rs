@@ -1,0 +1,50 @@
+//! `minerva:plugin/host`.
+
+use tracing::Level;
+use wasmtime::Result;
+
+use crate::bindings::minerva::plugin::host::{self, Level as GuestLevel};
+use crate::state::{Speaker, State};
+
+impl host::Host for State {
+    fn log(&mut self, at: GuestLevel, message: String) -> Result<()> {
+        self.quota.work(message.len())?;
+        let level = match at {
+            GuestLevel::Error => Level::ERROR,
+            GuestLevel::Warn => Level::WARN,
+            GuestLevel::Info => Level::INFO,
+            GuestLevel::Debug => Level::DEBUG,
+        };
+        log(&mut self.speaker, level, &message);
+        Ok(())
+    }
+}
+
+/// The `tracing` target of all that plugins say.
+const TARGET: &str = "minerva::plugin";
+
+/// Logs a line of a plugin's, as far as its allowance goes. What a level filters out costs nothing of it.
+pub(crate) fn log(speaker: &mut Speaker, level: Level, message: &str) {
+    let Speaker { plugin, version, request, log_bytes_left, silenced } = speaker;
+    if *silenced || message.is_empty() {
+        return;
+    }
+    // A line costs at least something, or a flood of short ones would be free.
+    let cost = message.len() + 64;
+    if cost > *log_bytes_left {
+        *silenced = true;
+        tracing::warn!(
+            target: TARGET,
+            %plugin, %version, %request,
+            "plugin '{plugin}' {version} has logged all that a request may; the rest is dropped"
+        );
+        return;
+    }
+    *log_bytes_left -= cost;
+    match level {
+        Level::ERROR => tracing::error!(target: TARGET, %plugin, %version, %request, "{message}"),
+        Level::WARN => tracing::warn!(target: TARGET, %plugin, %version, %request, "{message}"),
+        Level::INFO => tracing::info!(target: TARGET, %plugin, %version, %request, "{message}"),
+        _ => tracing::debug!(target: TARGET, %plugin, %version, %request, "{message}"),
+    }
+}

@@ -1,0 +1,26 @@
+//! What plugins import: one file per WIT interface.
+
+pub(crate) mod constraints;
+pub(crate) mod host;
+pub(crate) mod model;
+pub(crate) mod step;
+
+use wasmtime::Result;
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::bindings::minerva::plugin;
+use crate::state::State;
+
+/// Offers all interfaces of `minerva:plugin`.
+pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
+    plugin::types::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    plugin::host::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    plugin::model::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    plugin::constraints::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    plugin::step::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
+}
+
+/// The interfaces that [`link`] offers.
+pub(crate) const OFFERED: [&str; 5] = ["types", "host", "model", "constraints", "step"];
+
+impl plugin::types::Host for State {}

@@ -1,0 +1,151 @@
+//! One instance of a component, alive for one request, and the only way to call it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use minerva_engine::plugin::{Error, Fault, Identity, SessionContext};
+use minerva_engine::step::Step;
+use wasmtime::Store;
+use wasmtime::component::{Instance as Wasm, InstancePre, ResourceTable};
+
+use crate::runtime::{Permit, Runtime};
+use crate::state::{Phase, Quota, Rows, Speaker, State, WORK_BYTES_MAX};
+use crate::ticker::Ticker;
+use crate::wasi;
+
+/// A loaded component: what every request's instance is made from.
+#[derive(Clone)]
+pub(crate) struct Component {
+    pub(crate) runtime: Runtime,
+    pub(crate) identity: Identity,
+    pub(crate) pre: InstancePre<State>,
+}
+
+/// A store, and in it an instance once the first call made it. A fault is its end: it is never called again.
+pub(crate) struct Instance {
+    store: Store<State>,
+    pre: InstancePre<State>,
+    identity: Identity,
+    dead: Option<Fault>,
+    /// After the store: a place is free when its instance is gone.
+    permit: Permit,
+}
+
+impl Component {
+    /// A store for one request. Nothing of the guest has run yet.
+    ///
+    /// # Errors
+    ///
+    /// When too many instances are alive.
+    pub(crate) fn instance(
+        &self,
+        call: &'static str,
+        context: Option<&SessionContext>,
+        rows: Rows,
+    ) -> Result<Instance, Error> {
+        let permit = self.runtime.permit().map_err(|fault| Error::new(&self.identity, call, fault))?;
+        let limits = &self.runtime.options().limits;
+        let mut resources = ResourceTable::new();
+        resources.set_max_capacity(limits.handles);
+        let state = State {
+            speaker: Speaker {
+                plugin: self.identity.name.as_str().into(),
+                version: self.identity.version.as_str().into(),
+                request: context.map_or_else(|| Arc::from(""), |context| context.request.as_str().into()),
+                log_bytes_left: limits.log_bytes,
+                silenced: false,
+            },
+            context: context.cloned(),
+            quota: Quota::new(limits),
+            resources,
+            patterns: self.runtime.patterns(),
+            wasi: wasi::View::default(),
+            step: Step::default(),
+            phase: Phase::Outside,
+            rows,
+        };
+        let mut store = Store::new(self.runtime.engine(), state);
+        store.limiter(|state| &mut state.quota);
+        store.epoch_deadline_trap();
+        store.set_hostcall_fuel(limits.output_bytes);
+        Ok(Instance { store, pre: self.pre.clone(), identity: self.identity.clone(), dead: None, permit })
+    }
+}
+
+impl Instance {
+    /// Makes the instance and calls it for the first time, all within one deadline.
+    pub(crate) fn start<R>(
+        &mut self,
+        call: &'static str,
+        deadline: Duration,
+        body: impl FnOnce(&mut Store<State>, &Wasm) -> wasmtime::Result<R>,
+    ) -> Result<R, Error> {
+        let pre = self.pre.clone();
+        self.call(call, deadline, |store| {
+            let instance = pre.instantiate(&mut *store)?;
+            body(store, &instance)
+        })
+    }
+
+    /// Calls the guest. What goes wrong is the end of the instance.
+    pub(crate) fn call<R>(
+        &mut self,
+        call: &'static str,
+        deadline: Duration,
+        body: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
+    ) -> Result<R, Error> {
+        if let Some(fault) = &self.dead {
+            return Err(Error::new(&self.identity, call, fault.clone()));
+        }
+        let state = self.store.data_mut();
+        state.wasi.begin_call();
+        state.quota.work_left = WORK_BYTES_MAX;
+        let result = {
+            let _running = self.permit.runtime().ticker().call();
+            self.store.set_epoch_deadline(Ticker::ticks(deadline));
+            body(&mut self.store)
+        };
+        result.map_err(|error| {
+            let last_words = self.store.data().wasi.last_words();
+            let limits = &self.permit.runtime().options().limits;
+            self.fail(call, crate::fault::of(&error, deadline, &last_words, limits))
+        })
+    }
+
+    /// Calls the guest about a step, which it has for the time of the call.
+    pub(crate) fn call_in_step<R>(
+        &mut self,
+        call: &'static str,
+        deadline: Duration,
+        phase: Phase,
+        step: &mut Step,
+        body: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
+    ) -> Result<R, Error> {
+        let state = self.store.data_mut();
+        std::mem::swap(&mut state.step, step);
+        state.phase = phase;
+        let result = self.call(call, deadline, body);
+        let state = self.store.data_mut();
+        state.phase = Phase::Outside;
+        std::mem::swap(&mut state.step, step);
+        result
+    }
+
+    /// Ends the instance with a fault that the host found.
+    pub(crate) fn fail(&mut self, call: &'static str, fault: Fault) -> Error {
+        self.dead = Some(fault.clone());
+        Error::new(&self.identity, call, fault)
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        self.permit.runtime()
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        self.store.data()
+    }
+}

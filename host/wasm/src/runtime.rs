@@ -1,0 +1,149 @@
+//! The wasmtime engine, and what all plugins on it share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use minerva_engine::plugin::{Fault, Plugin};
+use semver::Version;
+use wasmtime::component::Linker;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::imports::constraints::Patterns;
+use crate::state::State;
+use crate::ticker::Ticker;
+use crate::{Error, Inspection, Limits, Options, Source, imports, load};
+
+/// The version of the package `minerva:plugin` that this host speaks.
+pub const INTERFACE_VERSION: Version = Version::new(0, 1, 0);
+
+/// How much of an instance's memory is wiped for the next one rather than given back to the kernel. Most plugins
+/// fit, and more makes the wiping slower than the page faults that it saves.
+const KEEP_RESIDENT_BYTES: usize = 64 << 10;
+
+/// Runs plugins. Clones share everything; the last one to go, plugins included, ends the deadline thread.
+#[derive(Clone)]
+pub struct Runtime {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    // The ticker goes first: it holds the engine weakly.
+    ticker: Ticker,
+    engine: Engine,
+    linker: Linker<State>,
+    options: Options,
+    sessions: AtomicU32,
+    patterns: Arc<Patterns>,
+}
+
+impl Runtime {
+    /// A runtime with nothing loaded.
+    ///
+    /// # Errors
+    ///
+    /// When the options ask for more address space, or threads, than there is.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        let fails = |error: &dyn std::fmt::Display| Error::Runtime { reason: error.to_string() };
+        let engine = Engine::new(&config(&options.limits)).map_err(|error| fails(&format!("{error:#}")))?;
+        let mut linker = Linker::new(&engine);
+        imports::link(&mut linker).map_err(|error| fails(&format!("{error:#}")))?;
+        let ticker = Ticker::start(&engine).map_err(|error| fails(&error))?;
+        let (sessions, patterns) = (AtomicU32::new(0), Arc::new(Patterns::default()));
+        Ok(Self { shared: Arc::new(Shared { ticker, engine, linker, options, sessions, patterns }) })
+    }
+
+    /// Loads a plugin from a file or from bytes. Compiles it, so this takes from milliseconds to seconds.
+    ///
+    /// # Errors
+    ///
+    /// When the source is not a component that can be a plugin of this host: see [`Error`].
+    pub fn load<'a>(&self, name: &str, source: impl Into<Source<'a>>) -> Result<Plugin, Error> {
+        load::load(self, name, source.into())
+    }
+
+    /// Says what a plugin is, without asking whether the operator grants what it wants.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::load`].
+    pub fn inspect<'a>(&self, name: &str, source: impl Into<Source<'a>>) -> Result<Inspection, Error> {
+        load::inspect(self, name, source.into())
+    }
+
+    /// What plugins may use.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// How many instances of plugins are alive.
+    #[must_use]
+    pub fn sessions(&self) -> u32 {
+        self.shared.sessions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.shared.engine
+    }
+
+    pub(crate) fn linker(&self) -> Linker<State> {
+        self.shared.linker.clone()
+    }
+
+    pub(crate) fn ticker(&self) -> &Ticker {
+        &self.shared.ticker
+    }
+
+    pub(crate) fn patterns(&self) -> Arc<Patterns> {
+        Arc::clone(&self.shared.patterns)
+    }
+
+    /// A place for one more instance.
+    pub(crate) fn permit(&self) -> Result<Permit, Fault> {
+        let limit = self.options().limits.sessions;
+        let more = |count: u32| (count < limit).then_some(count + 1);
+        match self.shared.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => Ok(Permit(self.clone())),
+            Err(_) => Err(Fault::Host(format!("{limit} plugin instances are alive, and that is the limit"))),
+        }
+    }
+}
+
+/// The place of one instance.
+pub(crate) struct Permit(Runtime);
+
+impl Permit {
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.0
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn config(limits: &Limits) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    // One more than sessions: a finished instance's slot may still be on its way back.
+    let sessions = limits.sessions.saturating_add(1);
+    pool.total_component_instances(sessions)
+        .total_core_instances(sessions.saturating_mul(8))
+        .total_memories(sessions)
+        .total_tables(sessions.saturating_mul(4))
+        .max_core_instances_per_component(limits.core_instances)
+        .max_memories_per_component(8)
+        .max_tables_per_component(limits.core_instances)
+        .max_memory_size(limits.memory_bytes)
+        .table_elements(limits.table_elements)
+        .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
+        .table_keep_resident(KEEP_RESIDENT_BYTES);
+
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .epoch_interruption(true)
+        .memory_init_cow(true);
+    config
+}

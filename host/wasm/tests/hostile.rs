@@ -1,0 +1,222 @@
+//! Guests that try to break the host. Each misdeed in each call where it can be done: the documented fault, within
+//! the deadline, and the next request is served.
+
+use std::time::{Duration, Instant};
+
+use minerva_engine::event::FinishReason;
+use minerva_engine::plugin::{Chunk, Error, Fault, Output};
+use minerva_engine::request::Chat;
+use minerva_engine::step::{Candidates, Step};
+use serde_json::{Value, json};
+
+use crate::support::{context, loaded, runtime};
+
+/// Runs the call that misbehaves, after all that comes before it.
+fn commit(kind: &str, at: &str, how: &str) -> Result<(), Error> {
+    let plugin = loaded("misbehaving");
+    let args = json!({"at": at, "how": how});
+    match kind {
+        "sampler" => {
+            let cut = Candidates { ids: vec![5, 3], logits: vec![2.0, 1.0] };
+            let mut step = Step { history: vec![10, 11, 12], ..Step::default() };
+            let mut session = plugin.sampler.unwrap().open(&context(), &args, &[10, 11])?;
+            let result =
+                session.advance(&mut step, &[12]).and_then(|()| session.pick(&mut step, &cut).map(drop));
+            assert_eq!(step.history, [10, 11, 12], "the step is given back, whatever happens");
+            let result = result.and_then(|()| session.fork().map(drop)).and_then(|()| session.rollback(1));
+            let result = result.and_then(|()| session.close().map(drop));
+            if let Err(error) = &result
+                && !matches!(error.fault, Fault::Refused(_))
+            {
+                let again = session.pick(&mut step, &cut).expect_err("a session ends with its first fault");
+                assert_eq!(again.fault, error.fault);
+            }
+            result
+        }
+        "template" => plugin.template.unwrap().render(&context(), &Chat::default(), &args).map(drop),
+        "stream" => {
+            let mut session = plugin.stream.unwrap().open(&context(), &args)?;
+            let result = session.push(&Chunk { text: "x".to_owned(), tokens: vec![120] }).map(drop);
+            result.and_then(|()| session.close(FinishReason::Stop).map(drop))
+        }
+        other => unreachable!("{other}"),
+    }
+}
+
+/// The calls of each kind, and their deadlines.
+fn calls() -> [(&'static str, &'static [&'static str]); 3] {
+    [
+        ("sampler", &["open", "advance", "pick", "fork", "rollback", "close"]),
+        ("template", &["render"]),
+        ("stream", &["open", "push", "close"]),
+    ]
+}
+
+fn deadline(call: &str) -> Duration {
+    let limits = &runtime().options().limits;
+    match call {
+        "open" => limits.open,
+        "advance" => limits.advance,
+        "pick" => limits.pick,
+        "fork" => limits.fork,
+        "rollback" => limits.rollback,
+        "render" => limits.render,
+        "push" => limits.push,
+        "close" => limits.close,
+        other => unreachable!("{other}"),
+    }
+}
+
+/// What every call can do.
+#[test]
+fn misdeeds_of_every_call() {
+    let memory = runtime().options().limits.memory_bytes as u64;
+    for (how, expected) in [
+        ("panic", "trapped: panicked at misbehaving/src/lib.rs:"),
+        ("trap", "trapped: wasm `unreachable` instruction executed"),
+        ("spin", "took longer than its deadline of "),
+        ("hog", &format!("exceeded its limit of {memory} bytes of memory")),
+        ("recurse", "trapped: call stack exhausted"),
+        ("exit", "trapped: called exit"),
+        ("sleep", "trapped: called wasi:"),
+    ] {
+        for (kind, calls) in calls() {
+            for call in calls {
+                let begin = Instant::now();
+                let error = commit(kind, call, how).expect_err("it misbehaves");
+                let took = begin.elapsed();
+                let said = error.to_string();
+                assert_eq!(error.call, *call, "{how} in {call} of {kind}: {said}");
+                assert!(error.fault.to_string().starts_with(expected), "{how} in {call} of {kind}: {said}");
+                assert!(said.starts_with("plugin 'misbehaving' 0.1.0, in "), "{said}");
+                if let Fault::Deadline { limit_ms } = error.fault {
+                    assert_eq!(u128::from(limit_ms), deadline(call).as_millis(), "{kind}");
+                    assert!(took >= deadline(call), "{call} of {kind} was ended after {took:?}");
+                    assert!(took < deadline(call) + Duration::from_secs(2), "{call} of {kind} took {took:?}");
+                }
+                commit(kind, "", "").expect("the next request is served");
+            }
+        }
+    }
+}
+
+/// What only some can.
+#[test]
+fn misdeeds_of_one_call() {
+    for (kind, at, how, expected) in [
+        ("sampler", "open", "refuse", "refused: not today"),
+        ("sampler", "open", "bad regex", "refused: regex parse error"),
+        ("sampler", "open", "huge regex", "refused: Compiled regex exceeds size limit"),
+        ("sampler", "open", "hoard handles", "exceeded its limit of 256 handles of token sets"),
+        (
+            "sampler",
+            "open",
+            "encode for ever",
+            "exceeded its limit of 67108864 bytes of work done by host calls",
+        ),
+        (
+            "sampler",
+            "open",
+            "match for ever",
+            "exceeded its limit of 67108864 bytes of work done by host calls",
+        ),
+        ("sampler", "open", "command", "returned something invalid: called a function of `step` outside"),
+        (
+            "sampler",
+            "advance",
+            "read the row",
+            "returned something invalid: read the row of logits in advance",
+        ),
+        ("sampler", "advance", "force for ever", "exceeded its limit of 4096 tokens of forced tokens"),
+        (
+            "sampler",
+            "advance",
+            "force outside",
+            "returned something invalid: token 4294967295 in force; the voc",
+        ),
+        ("sampler", "advance", "bias NaN", "returned something invalid: a bias of NaN"),
+        ("sampler", "advance", "bias infinite", "returned something invalid: a bias of inf"),
+        (
+            "sampler",
+            "advance",
+            "bias outside",
+            "returned something invalid: token 1073741824 in bias; the voc",
+        ),
+        ("sampler", "advance", "bias uneven", "returned something invalid: bias with 2 tokens and 1 numbers"),
+        ("sampler", "advance", "bias for ever", "exceeded its limit of 1048576 tokens of biases of a step"),
+        ("sampler", "advance", "freeze", "returned something invalid: a temperature of -1"),
+        (
+            "sampler",
+            "pick",
+            "bad token",
+            "returned something invalid: token 4294967295; the vocabulary has 259",
+        ),
+        ("sampler", "pick", "stranger", "returned something invalid: `only` with token 200, which was not a"),
+        ("sampler", "pick", "nobody", "returned something invalid: `only` of no tokens"),
+        ("sampler", "pick", "giant", "exceeded its limit of 8388608 bytes of output of one call"),
+        (
+            "sampler",
+            "pick",
+            "read it all",
+            "returned something invalid: read the row of logits, and its descr",
+        ),
+        ("sampler", "rollback", "refuse", "refused: never"),
+        ("sampler", "close", "not JSON", "returned something invalid: metadata that is not JSON"),
+        ("template", "render", "refuse", "refused: not today"),
+        ("template", "render", "bad token", "returned something invalid: token 4294967295 in a prompt"),
+        ("template", "render", "giant", "exceeded its limit of 8388608 bytes of output of one call"),
+        ("template", "render", "empty stop", "returned something invalid: an empty stop text"),
+        ("template", "render", "command", "returned something invalid: called a function of `step` outside"),
+        ("stream", "open", "refuse", "refused: not today"),
+        ("stream", "push", "giant", "exceeded its limit of 8388608 bytes of output of one call"),
+        ("stream", "push", "many", "returned something invalid: 5000 events at once"),
+        ("stream", "push", "not JSON", "returned something invalid: metadata that is not JSON"),
+        ("stream", "close", "not JSON", "returned something invalid: metadata that is not JSON"),
+    ] {
+        let begin = Instant::now();
+        let error = commit(kind, at, how).expect_err(how);
+        assert!(begin.elapsed() < deadline(at) + Duration::from_secs(2), "{how} took {:?}", begin.elapsed());
+        assert!(error.fault.to_string().starts_with(expected), "{how} in {at} of {kind}: {error}");
+        commit(kind, "", "").expect("the next request is served");
+    }
+}
+
+/// What is allowed within limits does not fail.
+#[test]
+fn floods_that_are_dropped() {
+    for (kind, at, how) in [
+        ("sampler", "open", "flood the log"),
+        ("stream", "push", "print"),
+        ("template", "render", "look around"),
+        ("template", "render", "read a file"),
+    ] {
+        commit(kind, at, how).unwrap_or_else(|error| panic!("{how}: {error}"));
+    }
+}
+
+/// Neighbours of a misbehaving plugin see nothing of it.
+#[test]
+fn neighbours_go_on() {
+    let stream = loaded("misbehaving").stream.unwrap();
+    let mut neighbours: Vec<_> = (0..8)
+        .map(|_| stream.open(&context(), &Value::Null).unwrap_or_else(|error| panic!("{error}")))
+        .collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            ["panic", "spin", "hog", "recurse"].map(|how| commit("sampler", "pick", how).unwrap_err())
+        });
+        for _ in 0..50 {
+            for neighbour in &mut neighbours {
+                let chunk = Chunk { text: "ü".to_owned(), tokens: vec![195, 188] };
+                let outputs = neighbour.push(&chunk).unwrap();
+                assert_eq!(
+                    outputs,
+                    [Output::Text("ü".to_owned()), Output::Reasoning("[195, 188]".to_owned())]
+                );
+            }
+        }
+    });
+    for neighbour in &mut neighbours {
+        assert_eq!(neighbour.close(FinishReason::Length).unwrap(), [Output::Stop(FinishReason::Length)]);
+    }
+}
