@@ -67,6 +67,10 @@ fn failure(path: &str, error: &serde_json::Error) -> Failure {
         let path = join(path, field);
         return Failure::invalid(path.clone(), format!("`{path}` is required"));
     }
+    if let Some(field) = message.strip_prefix("duplicate field `").and_then(|rest| rest.strip_suffix('`')) {
+        let path = if path.ends_with(field) { path.to_owned() } else { join(path, field) };
+        return Failure::invalid(path.clone(), format!("`{path}` is there twice"));
+    }
     if let Some((field, expected)) =
         message.strip_prefix("unknown field `").and_then(|rest| rest.split_once("`, "))
     {

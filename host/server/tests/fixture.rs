@@ -13,7 +13,7 @@ use tower::ServiceExt;
 use crate::plugins;
 
 /// The bodies of tests are short.
-pub const BODY_BYTES_MAX: usize = 10_000;
+pub(crate) const BODY_BYTES_MAX: usize = 10_000;
 
 const TEMPLATE: &str = r"
     {%- for message in messages -%}
@@ -44,19 +44,19 @@ const REPLIES: &[(&str, &str)] = &[
 ];
 
 /// A server and what is behind it.
-pub struct Fixture {
-    pub engine: Engine,
-    pub app: App,
-    pub log: Log,
+pub(crate) struct Fixture {
+    pub(crate) engine: Engine,
+    pub(crate) app: App,
+    pub(crate) log: Log,
 }
 
 /// A server of a model that takes no time.
-pub fn fixture() -> Fixture {
+pub(crate) fn fixture() -> Fixture {
     fixture_with(Duration::ZERO, minerva_engine::Options::default())
 }
 
 /// A server of a model that takes time.
-pub fn fixture_with(delay: Duration, options: minerva_engine::Options) -> Fixture {
+pub(crate) fn fixture_with(delay: Duration, options: minerva_engine::Options) -> Fixture {
     let mut model = ScriptedModel::new(4, REPLIES).with_delay(delay);
     model.info_mut().chat_template = Some(TEMPLATE.into());
     let log = model.log();
@@ -68,7 +68,7 @@ pub fn fixture_with(delay: Duration, options: minerva_engine::Options) -> Fixtur
 }
 
 /// The model under a name, greedy where requests do not say otherwise.
-pub fn served(id: &str, handle: Handle) -> ServedModel {
+pub(crate) fn served(id: &str, handle: Handle) -> ServedModel {
     let mut model = ServedModel::new(id, handle);
     model.aliases = vec![format!("{id}-alias")];
     model.defaults.params.temperature = 0.0;
@@ -76,7 +76,7 @@ pub fn served(id: &str, handle: Handle) -> ServedModel {
 }
 
 /// Sends one request and takes the whole response.
-pub async fn send(router: &Router, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
+pub(crate) async fn send(router: &Router, request: Request<Body>) -> (StatusCode, HeaderMap, String) {
     let response = router.clone().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
@@ -84,11 +84,11 @@ pub async fn send(router: &Router, request: Request<Body>) -> (StatusCode, Heade
 }
 
 /// A request with a body.
-pub fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
+pub(crate) fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post(path).body(body.into()).unwrap()
 }
 
 /// A request without.
-pub fn get(path: &str) -> Request<Body> {
+pub(crate) fn get(path: &str) -> Request<Body> {
     Request::get(path).body(Body::empty()).unwrap()
 }

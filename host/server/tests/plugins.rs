@@ -13,12 +13,15 @@ use minerva_engine::step::{Candidates, Step};
 use serde_json::Value;
 
 /// What no client may ever see.
-pub const SECRET: &str = "panicked at /home/author/plugin.rs:3: 0xdeadbeef";
+pub(crate) const SECRET: &str = "panicked at /home/author/plugin.rs:3: 0xdeadbeef";
 
 const SCHEMA: &str = r#"{"type": "object", "properties": {"p": {"type": "number"}}}"#;
 
+/// What a stream processor makes of a chunk.
+type Push = fn(&Chunk) -> Vec<Output>;
+
 /// All of them.
-pub fn all() -> Plugins {
+pub(crate) fn all() -> Plugins {
     let plugins = Plugins::default();
     for (name, picks) in [("pass", Picks::Pass), ("trap", Picks::Trap)] {
         let identity = Identity::native(name, "1.2.3");
@@ -29,7 +32,7 @@ pub fn all() -> Plugins {
     let identity = Identity::native("hello", "1.2.3");
     let template = Some(Arc::new(Hello { identity: identity.clone() }) as Arc<dyn Template>);
     plugins.insert(Plugin { identity, template, sampler: None, stream: None });
-    let processors: [(&str, fn(&Chunk) -> Vec<Output>); 5] = [
+    let processors: [(&str, Push); 5] = [
         ("upper", |chunk| vec![Output::Text(chunk.text.to_uppercase())]),
         ("think", |chunk| vec![Output::Reasoning("hm".into()), Output::Text(chunk.text.clone())]),
         ("call", |chunk| {
@@ -135,7 +138,7 @@ impl Template for Hello {
 
 struct Processing {
     identity: Identity,
-    push: fn(&Chunk) -> Vec<Output>,
+    push: Push,
 }
 
 impl StreamPlugin for Processing {
@@ -153,7 +156,7 @@ impl StreamPlugin for Processing {
 }
 
 struct Processor {
-    push: fn(&Chunk) -> Vec<Output>,
+    push: Push,
 }
 
 impl StreamProcessor for Processor {

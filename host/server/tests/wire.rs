@@ -22,7 +22,7 @@ fn hello(more: &Value) -> String {
 }
 
 /// The data of a stream, `[DONE]` checked and left out.
-pub fn chunks(stream: &str) -> Vec<Value> {
+pub(crate) fn chunks(stream: &str) -> Vec<Value> {
     let body = stream.strip_suffix("data: [DONE]\n\n").unwrap_or_else(|| panic!("no end in {stream}"));
     let events = body.split("\n\n").filter(|event| !event.is_empty());
     events.map(|event| serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap()).collect()

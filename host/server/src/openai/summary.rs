@@ -127,7 +127,7 @@ pub(crate) struct MetaObject {
 
 impl MetaObject {
     pub(crate) fn new(choice: usize, meta: Meta) -> Self {
-        Self { choice, plugin: meta.plugin, value: raw(meta.json) }
+        Self { choice, plugin: meta.plugin, value: raw(&meta.json) }
     }
 }
 
@@ -140,13 +140,14 @@ impl Minerva {
             kind: report.kind.as_str(),
             calls: report.calls,
             fault: report.fault.as_deref().map(|fault| public_fault(fault).to_owned()),
-            meta: report.meta.clone().and_then(raw),
+            meta: report.meta.as_deref().and_then(raw),
         });
         Self { seed: tally.seed(), plugins: reports.collect(), meta }
     }
 }
 
 /// A plugin's JSON as it is; what is not JSON becomes a string.
-fn raw(json: String) -> Option<Box<RawValue>> {
-    RawValue::from_string(json.clone()).or_else(|_| serde_json::value::to_raw_value(&json)).ok()
+fn raw(json: &str) -> Option<Box<RawValue>> {
+    let raw = serde_json::from_str::<Box<RawValue>>(json);
+    raw.or_else(|_| serde_json::value::to_raw_value(json)).ok()
 }
