@@ -272,7 +272,7 @@ impl Origin {
         let what = match &fault {
             Fault::Refused(reason) => {
                 let message = format!("plugin '{name}' {version} refused: {reason}");
-                return match self.args_path(&name, call) {
+                return match self.args_path(&name, call, reason) {
                     Some(path) => Failure::invalid(path, message),
                     None => Failure::malformed(message),
                 };
@@ -289,13 +289,26 @@ impl Origin {
         failure.because(internal)
     }
 
-    /// The arguments of the plugin that refused. What refuses in `render` is a template; other calls are not
-    /// those of one kind only, and then the first use of the name is meant.
-    fn args_path(&self, name: &str, call: &str) -> Option<String> {
+    /// What the plugin refused. What refuses in `render` is a template; other calls are not those of one kind only.
+    fn args_path(&self, name: &str, call: &str, reason: &str) -> Option<String> {
         let renders = |kind| (kind == PluginKind::Template) == (call == "render");
-        let origin = self.plugins.iter().find(|origin| origin.name == name && renders(origin.kind))?;
-        Some(format!("{}.args", origin.path))
+        let mut named = self.plugins.iter().filter(|origin| origin.name == name && renders(origin.kind));
+        let path = &named.next()?.path;
+        if named.next().is_some() {
+            // Named more than once, and nobody says which one it was.
+            return path.split('[').next().map(str::to_owned);
+        }
+        Some(format!("{path}.{}", place_in_args(reason)))
     }
+}
+
+/// Where in its arguments a plugin found what it refuses, if it says so in front: `args.p: 2 is too much`.
+fn place_in_args(reason: &str) -> &str {
+    let is_place = |place: &&str| {
+        place.strip_prefix("args").is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            && !place.contains(char::is_whitespace)
+    };
+    reason.split_once(": ").map(|(place, _)| place).filter(is_place).unwrap_or("args")
 }
 
 /// A fault that a request survived, as its client is told: what a trap or the host said stays here.

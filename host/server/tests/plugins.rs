@@ -77,7 +77,7 @@ impl SamplerPlugin for Sampling {
     fn open(&self, _: &SessionContext, args: &Value, _: &[Token]) -> Result<Box<dyn Sampler>, Error> {
         match args.get("p").and_then(Value::as_f64) {
             Some(p) if p > 1.0 => {
-                Err(Error::new(&self.identity, "open", Fault::Refused("p must be at most 1".into())))
+                Err(Error::new(&self.identity, "open", Fault::Refused("args.p: must be at most 1".into())))
             }
             _ => Ok(Box::new(Session { identity: self.identity.clone(), picks: self.picks })),
         }
