@@ -9,14 +9,15 @@
 //! use minerva_engine::{Engine, Options};
 //! use minerva_server::{App, Models, ServedModel};
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let engine = Engine::start(Box::new(ScriptedModel::default()), Options::default())?;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::start(Box::new(ScriptedModel::new(4, &[("hello", "there")])), Options::default())?;
 //! let models = Models::default();
 //! models.insert(ServedModel::new("tiny", engine.handle()));
 //! let app = App { models, plugins: Plugins::default(), options: minerva_server::Options::default() };
 //!
-//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
-//! let interrupted = async { tokio::time::sleep(std::time::Duration::from_secs(3600)).await };
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let interrupted = async { /* until Ctrl-C, say */ };
 //! minerva_server::serve(app, listener, interrupted).await?;
 //! # Ok(()) }
 //! ```
@@ -30,6 +31,7 @@ mod router;
 mod serve;
 
 mod health;
+mod llama_server;
 mod openai;
 mod plugins;
 

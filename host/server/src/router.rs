@@ -9,13 +9,24 @@ use minerva_engine::plugin::Plugins;
 use crate::admission::Lifecycle;
 use crate::api_key::{self, ApiKeys};
 use crate::app::{App, Models, Options};
+use crate::llama_server::{apply_template, tokenize};
 use crate::openai::{chat, completions, models};
 use crate::tracking::{self, Ids};
 use crate::{health, not_found, plugins};
 
 /// The paths that a client may have meant when it asked for one that is not there.
-pub(crate) const PATHS: &[&str] =
-    &["/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/plugins", "/health", "/live", "/ready"];
+pub(crate) const PATHS: &[&str] = &[
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/models",
+    "/v1/plugins",
+    "/tokenize",
+    "/detokenize",
+    "/apply-template",
+    "/health",
+    "/live",
+    "/ready",
+];
 
 /// What handlers and layers get at.
 #[derive(Clone)]
@@ -43,6 +54,10 @@ pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
         .route("/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
         .route("/completions", post(completions::create))
+        // llama-server: what the model makes of text, and the server of conversations.
+        .route("/tokenize", post(tokenize::tokenize))
+        .route("/detokenize", post(tokenize::detokenize))
+        .route("/apply-template", post(apply_template::create))
         // Ours: what a request can name in its `minerva` object.
         .route("/v1/plugins", get(plugins::list))
         .route_layer(from_fn_with_state(shared.clone(), api_key::require));
@@ -104,5 +119,23 @@ impl FromRef<Shared> for Lifecycle {
 impl FromRef<Shared> for Ids {
     fn from_ref(shared: &Shared) -> Self {
         shared.ids.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_paths_that_are_proposed_are_there() {
+        for path in PATHS {
+            let request = Request::delete(*path).body(Body::empty()).unwrap();
+            let response = router(App::default()).oneshot(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        }
     }
 }

@@ -48,11 +48,10 @@ pub(crate) async fn create(
 ) -> Result<Response, Failure> {
     let text = json::text(&body)?;
     let body: Body = json::read(text)?;
-    let tools = json::read::<tools::Body>(text)?.into_tools()?;
     let mut prepared = common::prepare(&shared.app, text, "messages")?;
     prepared.params.logprobs = body.logprobs()?;
     let count = prepared.count(1)?;
-    let chat = body.into_chat(tools, &prepared.model)?;
+    let chat = body.into_chat(text, &prepared.model)?;
     let choices = prepared.submit(&request_id, vec![Input::Chat(chat)], count).await?;
 
     let head = Head::new(shared.ids.make("chatcmpl-"), &prepared.model);
@@ -78,6 +77,11 @@ pub(crate) async fn create(
     Ok(Json(answers.into_completion(head)).into_response())
 }
 
+/// The conversation in a body, for those that only want its prompt.
+pub(crate) fn conversation(text: &str, model: &ServedModel) -> Result<Chat, Failure> {
+    json::read::<Body>(text)?.into_chat(text, model)
+}
+
 impl Body {
     fn logprobs(&self) -> Result<Option<u32>, Failure> {
         let top = match self.top_logprobs {
@@ -94,7 +98,8 @@ impl Body {
         }
     }
 
-    fn into_chat(self, tools: Vec<Value>, model: &ServedModel) -> Result<Chat, Failure> {
+    fn into_chat(self, text: &str, model: &ServedModel) -> Result<Chat, Failure> {
+        let tools = json::read::<tools::Body>(text)?.into_tools()?;
         if let Some(Object(ResponseFormat { r#type })) = self.response_format
             && r#type != "text"
         {

@@ -43,7 +43,7 @@ pub(crate) struct Prepared {
     pub(crate) is_stream: bool,
     pub(crate) include_usage: bool,
     n: Option<i64>,
-    plugins: Chosen,
+    pub(crate) plugins: Chosen,
     choices_max: usize,
 }
 

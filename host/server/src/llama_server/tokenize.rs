@@ -1,0 +1,100 @@
+//! `POST /tokenize` and `POST /detokenize`.
+
+use axum::Json;
+use axum::extract::State;
+use minerva_engine::model::{Encode, Token, Vocabulary};
+use serde::{Deserialize, Serialize};
+
+use crate::admission::Admission;
+use crate::app::Models;
+use crate::failure::{Failure, Origin};
+use crate::json;
+
+#[derive(Deserialize)]
+struct TokenizeBody {
+    model: Option<String>,
+    content: String,
+    add_special: Option<bool>,
+    parse_special: Option<bool>,
+    with_pieces: Option<bool>,
+}
+
+/// The tokens of a text.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Tokens {
+    Ids { tokens: Vec<Token> },
+    Pieces { tokens: Vec<WithPiece> },
+}
+
+#[derive(Serialize)]
+pub(crate) struct WithPiece {
+    id: Token,
+    piece: Piece,
+}
+
+/// The text of a token; its bytes, where they are no text of their own.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Piece {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+/// Text to tokens.
+pub(crate) async fn tokenize(
+    State(models): State<Models>,
+    _admission: Admission,
+    json::Body(body): json::Body,
+) -> Result<Json<Tokens>, Failure> {
+    let TokenizeBody { model, content, add_special, parse_special, with_pieces } =
+        json::read(json::text(&body)?)?;
+    let vocabulary = models.choose(model.as_deref())?.handle.vocabulary();
+    let how =
+        Encode { add_special: add_special.unwrap_or(false), parse_special: parse_special.unwrap_or(true) };
+    let encoding = tokio::task::spawn_blocking(move || {
+        let tokens = vocabulary.encode(&content, how)?;
+        if !with_pieces.unwrap_or(false) {
+            return Ok(Tokens::Ids { tokens });
+        }
+        let tokens = tokens.into_iter().map(|id| WithPiece { id, piece: piece(vocabulary.as_ref(), id) });
+        Ok(Tokens::Pieces { tokens: tokens.collect() })
+    });
+    let encoded = encoding.await.map_err(|error| Failure::internal(error.to_string()))?;
+    encoded.map(Json).map_err(|error: minerva_engine::model::Error| Origin::default().failure(error.into()))
+}
+
+fn piece(vocabulary: &dyn Vocabulary, token: Token) -> Piece {
+    let bytes = vocabulary.piece(token).to_vec();
+    String::from_utf8(bytes).map_or_else(|error| Piece::Bytes(error.into_bytes()), Piece::Text)
+}
+
+#[derive(Deserialize)]
+struct DetokenizeBody {
+    model: Option<String>,
+    tokens: Vec<Token>,
+}
+
+/// The text of tokens.
+#[derive(Serialize)]
+pub(crate) struct Text {
+    content: String,
+}
+
+/// Tokens to text.
+pub(crate) async fn detokenize(
+    State(models): State<Models>,
+    _admission: Admission,
+    json::Body(body): json::Body,
+) -> Result<Json<Text>, Failure> {
+    let DetokenizeBody { model, tokens } = json::read(json::text(&body)?)?;
+    let vocabulary = models.choose(model.as_deref())?.handle.vocabulary();
+    let size = vocabulary.size();
+    if let Some((at, token)) = tokens.iter().enumerate().find(|(_, token)| **token >= size) {
+        let message =
+            format!("`tokens[{at}]` is {token}, and the model's tokens are 0 to {}", size.saturating_sub(1));
+        return Err(Failure::invalid(format!("tokens[{at}]"), message));
+    }
+    let bytes: Vec<u8> = tokens.iter().flat_map(|token| vocabulary.piece(*token)).copied().collect();
+    Ok(Json(Text { content: String::from_utf8_lossy(&bytes).into_owned() }))
+}
