@@ -8,10 +8,10 @@
 use std::path::{Path, PathBuf};
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
 use serde_json::Value;
 
-use crate::fixture::{fixture, send};
+use crate::fixture::{fixture, post, send};
 use crate::plugins::SECRET;
 
 #[tokio::test]
@@ -44,6 +44,79 @@ async fn every_case_gets_what_it_expects() {
     }
     assert!(wrong.is_empty(), "{}\n{} cases are wrong", wrong.join("\n"), wrong.len());
     assert_eq!(fixture.engine.handle().status().running, 0);
+}
+
+/// Bodies that were right and were then damaged: whatever is wrong with them is the client's mistake, or none.
+#[tokio::test]
+async fn damaged_bodies_are_never_the_servers_mistake() {
+    let fixture = fixture();
+    let router = minerva_server::router(fixture.app);
+    let mut random = Random(1);
+    for file in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        // The plugins that fail on purpose do so here too.
+        if !text.starts_with("POST") || text.contains("trap") || text.contains("panic") {
+            continue;
+        }
+        let (request, _) = text.split_once("\n=== ").unwrap();
+        let (line, body) = request.split_once("\n\n").unwrap();
+        let path = line.strip_prefix("POST ").unwrap();
+        for _ in 0..12 {
+            let damaged = damage(body.as_bytes().to_vec(), &mut random);
+            let shown = String::from_utf8_lossy(&damaged).into_owned();
+            let (status, headers, answer) = send(&router, post(path, damaged)).await;
+            let is_fine =
+                status.is_success() || status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED;
+            assert!(is_fine, "{path} {shown}: {status} {answer}");
+            if !status.is_success() {
+                assert_eq!(headers["content-type"], "application/json", "{path} {shown}");
+                assert!(json(&answer)["error"]["message"].is_string(), "{path} {shown}: {answer}");
+            }
+        }
+    }
+}
+
+/// Replaces, removes, repeats or inserts something somewhere, once or a few times.
+fn damage(mut body: Vec<u8>, random: &mut Random) -> Vec<u8> {
+    const PIECES: [&[u8]; 12] = [
+        b"null",
+        b"-1",
+        b"1e400",
+        b"[]",
+        b"{}",
+        b"\"",
+        b",",
+        b"\\u0000",
+        b"\xff",
+        b"true",
+        b"99999999999999999999",
+        b"0.5",
+    ];
+    for _ in 0..=random.below(2) {
+        let at = random.below(body.len() + 1);
+        let end = (at + random.below(6)).min(body.len());
+        match random.below(3) {
+            0 => drop(body.drain(at..end)),
+            1 => drop(body.splice(at..end, PIECES[random.below(PIECES.len())].iter().copied())),
+            _ => {
+                let again = body[at..end].to_vec();
+                drop(body.splice(at..at, again));
+            }
+        }
+    }
+    body
+}
+
+/// Marsaglia's xorshift: the same damage in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % limit.max(1) as u64).unwrap()
+    }
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

@@ -87,6 +87,21 @@ async fn bodies_that_are_no_text_or_too_long_are_refused() {
 }
 
 #[tokio::test]
+async fn a_wrong_method_is_told_the_right_one() {
+    let Fixture { app, engine: _engine, .. } = fixture();
+    let router = router(app);
+    for (path, allow) in [(CHAT, "POST"), ("/tokenize", "POST"), ("/health", "GET,HEAD")] {
+        let request = Request::delete(path).body(Body::empty()).unwrap();
+        let (status, headers, _) = send(&router, request).await;
+        assert_eq!(
+            (status, headers["allow"].to_str().unwrap()),
+            (StatusCode::METHOD_NOT_ALLOWED, allow),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn any_content_type_will_do() {
     let Fixture { app, engine: _engine, .. } = fixture();
     let request =

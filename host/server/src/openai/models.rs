@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use serde::Serialize;
 
@@ -46,12 +47,10 @@ pub(crate) async fn list(State(models): State<Models>) -> Json<List> {
 /// One model, by its id or an alias.
 pub(crate) async fn get(
     State(models): State<Models>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Entry>, Failure> {
-    match models.get(&id) {
-        Some(model) => Ok(Json(entry(&model))),
-        None => Err(models.unknown(&id)),
-    }
+    let Path(id) = id.map_err(|_| Failure::malformed("the model's id in the path is not UTF-8"))?;
+    models.get(&id).map(|model| Json(entry(&model))).ok_or_else(|| models.unknown(&id))
 }
 
 fn entry(model: &ServedModel) -> Entry {
