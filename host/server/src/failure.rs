@@ -1,4 +1,4 @@
-//! What a client is told when something goes wrong, and the mapping from the engine's errors to it.
+//! What a client is told when something goes wrong.
 //!
 //! A failure has two texts: the public one is the client's, the internal one goes to the log, under the request's
 //! id. What a plugin says when it traps, what llama.cpp says and what a panic says are internal: they may hold
@@ -9,8 +9,6 @@ use std::time::Duration;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use minerva_engine::plugin::{self, Fault, Kind as PluginKind};
-use minerva_engine::{Error, model};
 use serde::Serialize;
 
 /// Why a request fails, as its client is told.
@@ -145,9 +143,9 @@ impl Failure {
         Self::new(Kind::TooLarge, format!("the body is longer than the limit of {limit} bytes"))
     }
 
-    /// 501: a field of the request asks for what this server cannot do, and would change the answer if it could.
-    pub(crate) fn not_supported(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::new(Kind::NotSupported, message).param(param)
+    /// 501: this server cannot do what would change the answer if it could.
+    pub(crate) fn not_supported(message: impl Into<String>) -> Self {
+        Self::new(Kind::NotSupported, message)
     }
 
     /// 503: not now.
@@ -161,13 +159,57 @@ impl Failure {
             .because(internal)
     }
 
+    /// 500: something that the client is told of.
+    pub(crate) fn server(message: impl Into<String>) -> Self {
+        Self::new(Kind::Server, message)
+    }
+
+    /// 500: a plugin failed.
+    pub(crate) fn plugin(
+        message: impl Into<String>,
+        plugin: String,
+        version: String,
+        fault: &'static str,
+    ) -> Self {
+        let mut failure = Self::new(Kind::Server, message);
+        failure.0.extra =
+            Extra { plugin: Some(plugin), version: Some(version), fault: Some(fault), ..Extra::default() };
+        failure
+    }
+
+    /// 400: the request does not fit into the context.
+    pub(crate) fn too_long(
+        param: &str,
+        message: impl Into<String>,
+        n_prompt_tokens: u32,
+        n_ctx: u32,
+    ) -> Self {
+        let mut failure = Self::invalid(param, message);
+        failure.0.extra =
+            Extra { n_prompt_tokens: Some(n_prompt_tokens), n_ctx: Some(n_ctx), ..Extra::default() };
+        failure
+    }
+
+    /// 429: too much at once.
+    pub(crate) fn rate_limit(message: impl Into<String>, retry_after: Duration) -> Self {
+        let mut failure = Self::new(Kind::RateLimit, message);
+        failure.0.retry_after = Some(retry_after);
+        failure
+    }
+
+    /// 504: it took longer than it may.
+    pub(crate) fn timeout(message: impl Into<String>) -> Self {
+        Self::new(Kind::Timeout, message)
+    }
+
     /// Names the field that is to blame.
     pub(crate) fn param(mut self, param: impl Into<String>) -> Self {
         self.0.param = Some(param.into());
         self
     }
 
-    fn because(mut self, internal: impl Into<String>) -> Self {
+    /// What goes to the log beside what the client is told.
+    pub(crate) fn because(mut self, internal: impl Into<String>) -> Self {
         self.0.internal = Some(internal.into());
         self
     }
@@ -217,118 +259,4 @@ impl IntoResponse for Failure {
         }
         response
     }
-}
-
-/// Where in a request its parts are, so that an error of the engine can name them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Origin {
-    /// The field that the prompt comes from.
-    pub(crate) input: &'static str,
-    /// The plugins that the request itself names, and where.
-    pub(crate) plugins: Vec<PluginOrigin>,
-}
-
-/// A plugin that a request names, and where.
-#[derive(Clone, Debug)]
-pub(crate) struct PluginOrigin {
-    /// Its name.
-    pub(crate) name: String,
-    /// What it is used as.
-    pub(crate) kind: PluginKind,
-    /// Where it is named: `minerva.samplers[0]`.
-    pub(crate) path: String,
-}
-
-impl Origin {
-    /// What the client is told of an error of the engine.
-    pub(crate) fn failure(&self, error: Error) -> Failure {
-        match error {
-            Error::Invalid { param, message } => Failure::invalid(param, message),
-            Error::ContextExceeded { prompt, max_tokens, limit } => {
-                let param = if prompt <= limit && max_tokens.is_some() { "max_tokens" } else { self.input };
-                let mut failure = Failure::invalid(param, error.to_string());
-                failure.0.extra.n_prompt_tokens = Some(prompt);
-                failure.0.extra.n_ctx = Some(limit);
-                failure
-            }
-            Error::Overloaded { retry_after, .. } => {
-                let mut failure = Failure::new(Kind::RateLimit, error.to_string());
-                failure.0.retry_after = Some(retry_after);
-                failure
-            }
-            Error::Template(error) => Failure::invalid(self.input, error.to_string()),
-            Error::Plugin(error) => self.plugin_failure(error),
-            Error::Model(error) => model_failure(&error),
-            Error::Sampling(_) => Failure::new(Kind::Server, error.to_string()),
-            Error::Stalled { .. } => Failure::new(Kind::Timeout, error.to_string()),
-            Error::ShuttingDown => Failure::unavailable(error.to_string()),
-            error => Failure::internal(error.to_string()),
-        }
-    }
-
-    fn plugin_failure(&self, error: plugin::Error) -> Failure {
-        let internal = error.to_string();
-        let plugin::Error { name, version, call, fault } = error;
-        let what = match &fault {
-            Fault::Refused(reason) => {
-                let message = format!("plugin '{name}' {version} refused: {reason}");
-                return match self.args_path(&name, call, reason) {
-                    Some(path) => Failure::invalid(path, message),
-                    None => Failure::malformed(message),
-                };
-            }
-            Fault::Trap(_) => "it trapped; the server's log has the details under this request's id".into(),
-            Fault::Host(_) => "the server could not run it; its log has the details".into(),
-            fault => format!("it {fault}"),
-        };
-        let mut failure =
-            Failure::new(Kind::Server, format!("plugin '{name}' {version} failed in {call}: {what}"));
-        failure.0.extra.fault = Some(fault.kind());
-        failure.0.extra.plugin = Some(name);
-        failure.0.extra.version = Some(version);
-        failure.because(internal)
-    }
-
-    /// What the plugin refused. What refuses in `render` is a template; other calls are not those of one kind only.
-    fn args_path(&self, name: &str, call: &str, reason: &str) -> Option<String> {
-        let renders = |kind| (kind == PluginKind::Template) == (call == "render");
-        let mut named = self.plugins.iter().filter(|origin| origin.name == name && renders(origin.kind));
-        let path = &named.next()?.path;
-        if named.next().is_some() {
-            // Named more than once, and nobody says which one it was.
-            return path.split('[').next().map(str::to_owned);
-        }
-        Some(format!("{path}.{}", place_in_args(reason)))
-    }
-}
-
-/// Where in its arguments a plugin found what it refuses, if it says so in front: `args.p: 2 is too much`.
-fn place_in_args(reason: &str) -> &str {
-    let is_place = |place: &&str| {
-        place.strip_prefix("args").is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            && !place.contains(char::is_whitespace)
-    };
-    reason.split_once(": ").map(|(place, _)| place).filter(is_place).unwrap_or("args")
-}
-
-/// A fault that a request survived, as its client is told: what a trap or the host said stays here.
-pub(crate) fn public_fault(fault: &str) -> &str {
-    let cut = |fault: &'static str| move |text: &str| text.find(fault).map(|at| at + fault.len());
-    let end = cut(": trapped")(fault).or_else(|| cut(": could not be run")(fault)).unwrap_or(fault.len());
-    &fault[..end]
-}
-
-fn model_failure(error: &model::Error) -> Failure {
-    let failure = match error {
-        model::Error::NoRoom { .. } => {
-            Failure::unavailable("the model's cache is full; try again, or serve with a larger context")
-        }
-        model::Error::Device(_) => {
-            Failure::unavailable("the device that runs the model failed or is out of memory; try again")
-        }
-        model::Error::Unsupported { .. } => Failure::new(Kind::NotSupported, error.to_string()),
-        model::Error::Encode(_) => Failure::new(Kind::Server, "the text could not be tokenised"),
-        _ => Failure::new(Kind::Server, "the model failed; the server's log has the details"),
-    };
-    failure.because(error.to_string())
 }

@@ -12,7 +12,8 @@ use minerva_engine::request::GenerateRequest;
 use minerva_engine::{Error, Generation, Handle};
 
 use crate::admission::{Admission, ending};
-use crate::failure::{Failure, Origin};
+use crate::failure::Failure;
+use crate::origin::Origin;
 
 /// Which choice says what.
 pub(crate) type Item = (usize, Result<Event, Error>);

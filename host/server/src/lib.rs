@@ -42,6 +42,7 @@ mod generation;
 mod json;
 mod nearest;
 mod not_found;
+mod origin;
 mod sse;
 mod tracking;
 

@@ -1,8 +1,10 @@
 //! Serves on a listener until told to stop, then drains.
 
+use std::any::Any;
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::serve::{Listener, ListenerExt};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use crate::app::App;
@@ -41,6 +43,12 @@ where
         lifecycle.drain(drain_timeout).await;
         let _ = drained.send(());
     };
+    let listener = listener.tap_io(|io| {
+        // Events are small and each is wanted at once: nothing may wait for the acknowledgement of the one before.
+        if let Some(stream) = (io as &mut dyn Any).downcast_mut::<TcpStream>() {
+            let _ = stream.set_nodelay(true);
+        }
+    });
     let serving = axum::serve(listener, router).with_graceful_shutdown(stop).into_future();
     let too_slow = async {
         // Nothing is sent if serving fails first, and then nobody looks here.

@@ -16,8 +16,9 @@ use tokio::time::{Instant, Sleep};
 use tracing::Span;
 
 use crate::admission::{Admission, ending};
-use crate::failure::{Failure, Origin};
+use crate::failure::Failure;
 use crate::generation::{Choices, Item};
+use crate::origin::Origin;
 
 /// Events that are ready together go out together, up to about so many bytes.
 const FLUSH_BYTES: usize = 16 << 10;

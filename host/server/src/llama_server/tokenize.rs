@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::admission::Admission;
 use crate::app::Models;
-use crate::failure::{Failure, Origin};
+use crate::failure::Failure;
 use crate::json;
+use crate::origin::Origin;
 
 #[derive(Deserialize)]
 struct TokenizeBody {

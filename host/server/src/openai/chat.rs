@@ -7,7 +7,9 @@ use minerva_engine::request::{Chat, Input, Message};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::chat_reply::{Answers, Shape, Streaming};
+use super::chat_answers::Answers;
+use super::chat_reply::Shape;
+use super::chat_stream::Streaming;
 use super::common::{self, Head};
 use super::message::{self, WireMessage};
 use super::sampling::{TOP_LOGPROBS_MAX, unsupported_field};

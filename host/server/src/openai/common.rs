@@ -11,9 +11,10 @@ use serde_json::{Map, Value};
 use super::models::unix_seconds;
 use super::sampling;
 use crate::app::{App, ServedModel};
-use crate::failure::{Failure, Origin};
+use crate::failure::Failure;
 use crate::generation::Choices;
 use crate::json::{self, Object};
+use crate::origin::Origin;
 use crate::plugins::choice::{self, Chosen};
 
 /// The fields around the prompt.

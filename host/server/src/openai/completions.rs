@@ -86,12 +86,12 @@ impl Body {
         }
         if self.echo == Some(true) && self.logprobs.is_some() {
             let message = "`logprobs` of an echoed prompt are not supported yet; ask for one or the other";
-            return Err(Failure::not_supported("echo", message));
+            return Err(Failure::not_supported(message).param("echo"));
         }
         match self.best_of {
             Some(best_of) if usize::try_from(best_of) != Ok(n) => {
                 let message = format!("`best_of` is supported only where it is what `n` is, here {n}");
-                Err(Failure::not_supported("best_of", message))
+                Err(Failure::not_supported(message).param("best_of"))
             }
             _ => Ok(()),
         }

@@ -5,10 +5,14 @@ pub(crate) mod common;
 pub(crate) mod completions;
 pub(crate) mod models;
 
-mod chat_reply;
-mod completions_reply;
-mod logprobs;
 mod message;
 mod sampling;
-mod summary;
+mod sampling_values;
 mod tools;
+
+mod chat_answers;
+mod chat_reply;
+mod chat_stream;
+mod completions_reply;
+mod logprobs;
+mod summary;

@@ -6,8 +6,8 @@ use minerva_engine::event::Meta;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::failure::public_fault;
 use crate::generation::Tally;
+use crate::origin::public_fault;
 
 /// What made the response: `system_fingerprint`.
 pub(crate) const FINGERPRINT: &str = concat!("minerva-", env!("CARGO_PKG_VERSION"));

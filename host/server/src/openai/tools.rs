@@ -28,7 +28,7 @@ impl Body {
         if self.functions.is_some() || self.function_call.is_some() {
             let name = if self.functions.is_some() { "functions" } else { "function_call" };
             let message = format!("`{name}` is OpenAI's old way; send `tools` and `tool_choice` instead");
-            return Err(Failure::not_supported(name, message));
+            return Err(Failure::not_supported(message).param(name));
         }
         let tools = self.tools.unwrap_or_default();
         for (at, tool) in tools.iter().enumerate() {

@@ -7,9 +7,10 @@ use minerva_engine::request::Use;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::failure::{Failure, Origin, PluginOrigin};
+use crate::failure::Failure;
 use crate::json::Object;
 use crate::nearest;
+use crate::origin::{Origin, PluginOrigin};
 
 /// The most plugins of one kind that a request can use.
 const CHAIN_MAX: usize = 8;
@@ -90,7 +91,7 @@ impl Body {
         let wire = self.minerva.map(|object| object.0).unwrap_or_default();
         if wire.trace == Some(true) {
             let message = "`minerva.trace` is not supported yet; leave it out";
-            return Err(Failure::not_supported("minerva.trace", message));
+            return Err(Failure::not_supported(message).param("minerva.trace"));
         }
         let chain = |wire: Option<Vec<Object<WireChoice>>>, defaults: &[PluginChoice]| match wire {
             Some(wire) => (wire.into_iter().map(WireChoice::choice).collect(), true),

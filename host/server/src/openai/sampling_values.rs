@@ -1,0 +1,157 @@
+//! Fields about sampling that can be written in more than one way.
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::nearest;
+
+/// The most stop texts of a request.
+const STOPS_MAX: usize = 64;
+
+/// Texts that end the generation: one, or an array. Empty ones end nothing and are left out.
+pub(super) struct Stops(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for Stops {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct StopsVisitor;
+
+        impl<'de> Visitor<'de> for StopsVisitor {
+            type Value = Stops;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a string or an array of strings")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Stops, E> {
+                Ok(Stops(if text.is_empty() { Vec::new() } else { vec![text.to_owned()] }))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut texts: A) -> Result<Stops, A::Error> {
+                let mut stops = Vec::new();
+                while let Some(text) = texts.next_element::<String>()? {
+                    if stops.len() == STOPS_MAX {
+                        return Err(de::Error::custom(format_args!(
+                            "there can be at most {STOPS_MAX} stop texts"
+                        )));
+                    }
+                    if !text.is_empty() {
+                        stops.push(text);
+                    }
+                }
+                Ok(Stops(stops))
+            }
+        }
+
+        deserializer.deserialize_any(StopsVisitor)
+    }
+}
+
+/// A seed: any 64 bits, signed or not, so that a seed that was reported can be asked for. -1 draws one, as in
+/// llama-server.
+pub(super) struct Seed(pub(super) Option<u64>);
+
+impl<'de> Deserialize<'de> for Seed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SeedVisitor;
+
+        impl Visitor<'_> for SeedVisitor {
+            type Value = Seed;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a whole number of 64 bits")
+            }
+
+            fn visit_i64<E: de::Error>(self, seed: i64) -> Result<Seed, E> {
+                Ok(Seed((seed != -1).then(|| seed.cast_unsigned())))
+            }
+
+            fn visit_u64<E: de::Error>(self, seed: u64) -> Result<Seed, E> {
+                Ok(Seed(Some(seed)))
+            }
+        }
+
+        deserializer.deserialize_any(SeedVisitor)
+    }
+}
+
+/// Biases of tokens: OpenAI's object of token to number, or llama-server's array of pairs, in which `false` bans.
+pub(super) struct Biases(pub(super) Vec<(i64, f32)>);
+
+impl<'de> Deserialize<'de> for Biases {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BiasesVisitor;
+
+        impl<'de> Visitor<'de> for BiasesVisitor {
+            type Value = Biases;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object of token ids to numbers")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Biases, A::Error> {
+                let mut biases = Vec::new();
+                while let Some((token, Bias(bias))) = map.next_entry::<String, Bias>()? {
+                    let token = token.parse().map_err(|_| {
+                        let token = nearest::shown(&token);
+                        de::Error::custom(format_args!("the keys must be token ids, and `{token}` is none"))
+                    })?;
+                    biases.push((token, bias));
+                }
+                Ok(Biases(biases))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<Biases, A::Error> {
+                let mut biases = Vec::new();
+                while let Some((token, Bias(bias))) = pairs.next_element()? {
+                    biases.push((token, bias));
+                }
+                Ok(Biases(biases))
+            }
+        }
+
+        deserializer.deserialize_any(BiasesVisitor)
+    }
+}
+
+struct Bias(f32);
+
+impl<'de> Deserialize<'de> for Bias {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BiasVisitor;
+
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            reason = "the range is checked later"
+        )]
+        impl Visitor<'_> for BiasVisitor {
+            type Value = Bias;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a number, or false")
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Bias, E> {
+                if value {
+                    return Err(E::invalid_type(de::Unexpected::Bool(value), &self));
+                }
+                Ok(Bias(f32::NEG_INFINITY))
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Bias, E> {
+                Ok(Bias(value as f32))
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Bias, E> {
+                Ok(Bias(value as f32))
+            }
+
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Bias, E> {
+                Ok(Bias(value as f32))
+            }
+        }
+
+        deserializer.deserialize_any(BiasVisitor)
+    }
+}
