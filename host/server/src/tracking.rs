@@ -76,3 +76,37 @@ fn taken(headers: &HeaderMap) -> Option<String> {
     let sane = !id.is_empty() && id.len() <= ID_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic());
     sane.then(|| id.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::{Body, to_bytes};
+    use axum::http::StatusCode;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_without_its_words() {
+        async fn panics() {
+            panic!("at /home/someone/main.rs:3");
+        }
+        let router = Router::new().route("/", get(panics)).layer(from_fn_with_state(Ids::default(), track));
+        let response = router.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(response.headers().contains_key(REQUEST_ID));
+        let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let body = String::from_utf8_lossy(&body);
+        assert!(body.contains("server_error") && !body.contains("someone"), "{body}");
+    }
+
+    #[test]
+    fn ids_do_not_repeat() {
+        let ids = Ids::default();
+        let made: std::collections::BTreeSet<String> = (0..1000).map(|_| ids.clone().make("id-")).collect();
+        assert_eq!(made.len(), 1000);
+        assert!(made.iter().all(|id| id.len() == "id-".len() + 32));
+    }
+}
