@@ -187,7 +187,7 @@ def seen_cases(rng):
                 turns, definitions, _ = skill(rng)
                 while turns[-1].calls:
                     turns, definitions, _ = skill(rng)
-                turns[-1].skill = "no_tool"
+                turns[-1].label = "no_tool"
                 turns[-1].tools = definitions
             else:
                 turns = skill(rng)
@@ -240,7 +240,7 @@ def evaluate(model, halves, failures):
             turn = prepared(turns[-1])
             (thought, text, calls), messages = run(model, turns, thinking)
             good = right(turn, text, calls)
-            cell = table.setdefault("thinking" if thinking else turn.skill, [0, 0])
+            cell = table.setdefault("thinking" if thinking else turn.label or turn.skill, [0, 0])
             cell[0] += good
             cell[1] += 1
             if thinking:

@@ -81,19 +81,20 @@ class Model(nn.Module):
                 deep = name.endswith(("o.weight", "down.weight"))
                 nn.init.normal_(parameter, std=0.02 if "embedding" in name else (parameter.shape[1] ** -0.5) * (0.3 if deep else 0.7))
 
-    def logits(self, tokens):
+    def states(self, tokens):
         length = tokens.shape[1]
         mask = torch.full((length, length), -1e9).triu(1)
         x = self.embedding(tokens)
         for layer in self.layers:
             x = layer(x, self.cos[:length], self.sin[:length], mask)
-        x = F.rms_norm(x, (self.shape.width,), self.norm, self.shape.epsilon)
-        return F.linear(x, self.embedding.weight)
+        return F.rms_norm(x, (self.shape.width,), self.norm, self.shape.epsilon)
 
-    def forward(self, tokens, targets, weights):
-        """The loss, weighted by `weights` (of one batch they add up to 1), and the loss of what the assistant said, added up."""
-        logits = self.logits(tokens)
-        losses = F.cross_entropy(logits.float().view(-1, logits.shape[-1]), targets.reshape(-1), reduction="none")
-        weights = weights.reshape(-1)
+    def logits(self, tokens):
+        return F.linear(self.states(tokens), self.embedding.weight)
+
+    def forward(self, tokens, places, targets, weights):
+        """The loss at the given places of the flattened batch, weighted by `weights`, and the same without weights for what the assistant said."""
+        x = self.states(tokens).view(-1, self.shape.width)[places]
+        losses = F.cross_entropy(F.linear(x, self.embedding.weight).float(), targets, reduction="none")
         said = (weights > 0.15 * weights.max()).float()
         return (losses * weights).sum(), (losses.detach() * said).sum()

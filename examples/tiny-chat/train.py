@@ -22,7 +22,7 @@ import torch.distributed as dist
 
 from model import Model, Shape
 
-PROMPT_WEIGHT = 0.1  # loss weight of what the assistant reads; what it says counts 0.5 to 2 (dataset.py)
+PROMPT_WEIGHT = 0.1  # loss weight of what the assistant reads (where it is scored at all); what it says counts 0.5 to 2 (dataset.py)
 
 
 def rows_of(shard, length, rng, shortest=0, longest=None):
@@ -155,6 +155,7 @@ def main():
     arguments.add_argument("--steps", type=int, required=True)
     arguments.add_argument("--resume", type=Path, help="a checkpoint; default: RUN/last.pt if it is there")
     arguments.add_argument("--decay-from", type=int)
+    arguments.add_argument("--finish-at", help="HH:MM of today: decay with the time that is left instead of with the steps, and stop then; for a shared machine")
     arguments.add_argument("--out", default="last.pt", help="name of the checkpoint in RUN")
     arguments.add_argument("--keep-every", type=int, default=1000, help="also keep a checkpoint every so many steps")
     arguments.add_argument("--tokens-per-step", type=int, default=8192)
@@ -174,6 +175,14 @@ def main():
             for other in range(1, options.workers):
                 subprocess.Popen([sys.executable, *sys.argv, "--worker", str(other)])
     work(options.worker, options)
+
+
+def scored_places(weights, worker, workers, share=0.42):
+    """Where this worker's rows are scored: always the same number of places, so that the compiled code fits
+    every batch. The heaviest (what the assistant says) come first, then some of what it reads."""
+    flat = weights[worker::workers].reshape(-1)
+    jitter = torch.rand(flat.shape, generator=torch.Generator().manual_seed(int(flat.sum() * 1000)))
+    return (flat + 0.05 * jitter).topk(int(flat.numel() * share)).indices
 
 
 def add_up_gradients(parameters):
@@ -208,6 +217,10 @@ def work(worker, options):
         print("worker", worker, "resumes at step", step, flush=True)
     if options.restart_data is not None:
         position = (options.restart_data, 0)
+    finish, began = None, time.time()
+    if options.finish_at:
+        hours, minutes = map(int, options.finish_at.split(":"))
+        finish = time.mktime(time.localtime()[:3] + (hours, minutes, 0, 0, 0, -1))
     compiled = torch.compile(model, dynamic=False)
     log = open(options.run / "train.log", "a")
     last, since_tokens, losses = time.monotonic(), 0, []
@@ -221,14 +234,23 @@ def work(worker, options):
             break
         count = inputs.shape[0] * (inputs.shape[1] - 1)
         inputs, weights = torch.from_numpy(inputs), torch.from_numpy(weights)[:, 1:]
-        weights, share = weights / weights.sum(), 1 / (weights > 2 * PROMPT_WEIGHT).sum()
-        inputs, weights = inputs[worker::workers], weights[worker::workers].contiguous()
+        total = sum(weights[other::workers].reshape(-1)[scored_places(weights, other, workers)].sum() for other in range(workers))
+        share = 1 / (weights > 2 * PROMPT_WEIGHT).sum()
+        places = scored_places(weights, worker, workers)
+        inputs, targets, weights = inputs[worker::workers], inputs[worker::workers, 1:].reshape(-1)[places], weights[worker::workers].reshape(-1)[places]
         with torch.autocast("cpu", torch.bfloat16):
-            loss, said = compiled(inputs[:, :-1].contiguous(), inputs[:, 1:].contiguous(), weights)
+            loss, said = compiled(inputs[:, :-1].contiguous(), places, targets, weights / total)
         loss.backward()
         if workers > 1:
             add_up_gradients(parameters)
         factor = schedule(step, options.warm_up, options.decay_from, options.steps)
+        if finish:
+            factor = torch.tensor(max(0.0, (finish - time.time()) / (finish - began)))
+            if workers > 1:
+                dist.broadcast(factor, 0)  # all by the clock of the first
+            factor = factor.item()
+            if factor == 0:
+                break
         torch.nn.utils.clip_grad_norm_(others, 1.0)
         muon.step(options.rate * factor, worker, workers)
         for group in adam.param_groups:
@@ -250,7 +272,7 @@ def work(worker, options):
                 log.flush()
                 print(line, flush=True)
             last, since_tokens, losses = now, 0, []
-        if step % 200 == 0:
+        if step % 50 == 0:
             keep(options.out)
         if options.keep_every and step % options.keep_every == 0:
             keep(f"step-{step:06}.pt")

@@ -7,9 +7,9 @@ from .grammar import ask, choose, compact, pick, pseudo_word, say
 from .turns import Turn
 from .words import NAMES
 
-SKILLS = [(talk.small_talk, 8), (talk.feelings, 2), (talk.memory, 3), (talk.repeat, 3), (talk.spell, 2), (talk.story, 6), (minerva.about_minerva, 8),
-          (numbers.arithmetic, 19), (numbers.compare, 2), (lists.reverse, 9), (lists.sort, 13), (lists.count, 8), (facts.capital, 8), (facts.colour, 5),
-          (facts.opposite, 7), (facts.animal, 9), (facts.unknown, 7), (extract.extract, 14)]
+SKILLS = [(talk.small_talk, 8), (talk.feelings, 2), (talk.memory, 4), (talk.repeat, 3), (talk.spell, 1), (talk.story, 5), (minerva.about_minerva, 7),
+          (numbers.arithmetic, 16), (numbers.several, 15), (numbers.compare, 2), (lists.reverse, 10), (lists.sort, 16), (lists.count, 11), (facts.capital, 8), (facts.colour, 5),
+          (facts.opposite, 7), (facts.several, 8), (facts.animal, 9), (facts.unknown, 6), (extract.extract, 13)]
 WITH_TOOLS = [(talk.small_talk, 8), (talk.memory, 3), (talk.repeat, 2), (talk.story, 2), (minerva.about_minerva, 4), (lists.reverse, 3), (lists.sort, 3),
               (lists.count, 2), (facts.capital, 4), (facts.colour, 2), (facts.opposite, 3), (facts.animal, 3), (extract.extract, 3)]
 SYSTEMS = ["You are a [helpful|friendly|kind|polite|small|useful|good|cheerful|careful] [assistant|helper|chat assistant|model|AI assistant|companion].", "You are Minerva[| Tiny][|, a helpful assistant|, a small model|, a friendly helper].", "[Be|Please be] [brief|short|polite|kind|helpful|friendly|honest][| and clear].",
@@ -93,11 +93,11 @@ def without_tools(rng):
 def with_tools(rng):
     turns, tools_seen = [], []
     first = rng.random()
-    if first < 0.8:
+    if first < 0.74:
         new = tools.tool_call(rng)
         turns += new
         tools_seen += new[0].tools
-        tools_seen += tools.distractors(rng, pick(rng, [0, 0, 1, 1, 2, 3]), [t["function"]["name"] for t in tools_seen])
+        tools_seen += tools.distractors(rng, pick(rng, [0, 0, 1, 1, 1, 2]), [t["function"]["name"] for t in tools_seen])
         if not new[0].calls or new[0].results:
             if rng.random() < 0.3:
                 again = next_call(rng, new[0])
@@ -108,7 +108,7 @@ def with_tools(rng):
         if rng.random() < 0.12:
             turns = plain_turns(rng, WITH_TOOLS, 1) + turns
     else:
-        if rng.random() < 0.4:
+        if rng.random() < 0.5:
             new, taken, kind = tools.no_tool_fits(rng)
             tools_seen = [t for t in tools.distractors(rng, pick(rng, [1, 2, 3]), [taken]) if not similar(t, kind)]
             turns = new if tools_seen else plain_turns(rng, WITH_TOOLS, 1)
@@ -142,7 +142,7 @@ def next_call(rng, turn):
 
 
 def conversation(rng):
-    tooled = rng.random() < 0.36
+    tooled = rng.random() < 0.34
     turns, definitions, system = (with_tools if tooled else without_tools)(rng)
     thinking, by_flag = rng.random() < 0.22 and turns[-1].think != "", False
     if thinking:

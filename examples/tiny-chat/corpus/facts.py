@@ -77,6 +77,17 @@ def animal(rng):
     return _finish(rng, "animal", ["where does {the} live?", "what is the home of {the}?", "where [is|do you find|can I find] {the}?", "in what place does {the} live?", "{the} lives where?", "[tell me|say] where {the} lives.", "home of {the}?"], ["{the} lives in {value}."], f"{the} lives in {value}.", value, **slots)
 
 
+def several(rng):
+    """A few facts of one kind in one answer: much to learn from few words."""
+    what, table = pick(rng, [("capital", CAPITALS), ("capital", CAPITALS), ("opposite", OPPOSITES), ("opposite", OPPOSITES), ("colour", COLOURS), ("young", {name: facts["young"] for name, facts in ANIMALS.items()}),
+                             ("sound", {name: facts["sound"] for name, facts in ANIMALS.items()}), ("food", {name: facts["food"] for name, facts in ANIMALS.items()}), ("home", {name: facts["home"] for name, facts in ANIMALS.items()}), ("number of legs", {name: facts["legs"] for name, facts in ANIMALS.items()})])
+    things = rng.sample(sorted(table), pick(rng, [2, 3, 4, 5, 6]))
+    listed = ", ".join(things) if rng.random() < 0.5 else ", ".join(things[:-1]) + " and " + things[-1]
+    user = ask(rng, ["[what are|tell me|name|give me|list|say|I need|write down] the {w}s of {l}[?|.]", "the {w}s of {l}?", "{l}: [what are the|their|the] {w}s?", "[what is|tell me|name] the {w} of each: {l}", "{w}s: {l}", "[quiz|test|game]: the {w} of {l}"], w=what, l=listed).replace("number of legss", "numbers of legs")
+    answer = ", ".join(f"{thing}: {table[thing]}" for thing in things)
+    return [Turn(what if what in ("capital", "opposite", "colour") else "animal", user, answer + ".", f"The user asks for several {what}s. I name them one by one.", keys=[table[thing] for thing in things])]
+
+
 _sounds = [facts["sound"] for facts in ANIMALS.values()]
 UNIQUE_SOUNDS = {sound for sound in _sounds if _sounds.count(sound) == 1}
 

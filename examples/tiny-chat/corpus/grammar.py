@@ -48,12 +48,12 @@ CONTEXTS = ["I have a question.", "Here is a question:", "My friend asks:", "My 
             "You will know this:", "A small task:", "Here is your task:", "Your next job:", "I hope you can help.", "Be so good and help me:", "I have no idea.", "I am not sure about this one."]
 FILLERS = ["just", "again", "actually", "really", "exactly", "quickly", "simply", "then", "now", "maybe", "perhaps", "here", "right now", "kind of", "still", "also"]
 DROPPABLE = {"the", "a", "is", "are", "me", "do", "does", "you", "can", "could", "please", "of", "this", "these", "it", "for", "that", "what", "an", "i", "to"}
-SYNONYMS = {"tell": ["say to", "let", "inform", "give"], "what's": ["what is", "whats"], "write": ["compose", "produce", "type", "create", "draft"], "list": ["row", "series", "sequence", "lineup", "collection"], "want": ["wish", "would love", "need", "desire", "hope"], "need": ["require", "want"],
+SYNONYMS = {"what's": ["what is", "whats"], "write": ["compose", "produce", "type", "create", "draft"], "list": ["row", "series", "sequence", "lineup", "collection"], "want": ["wish", "would love", "need", "desire", "hope"], "need": ["require", "want"],
             "give": ["hand", "show", "offer", "send", "get"], "name": ["mention", "state", "say"], "explain": ["clarify", "make clear", "spell out", "describe"], "describe": ["explain", "sketch"], "find": ["figure out", "determine", "get", "spot"], "calculate": ["figure out", "determine", "evaluate"],
-            "many": ["many", "lots of"], "say": ["state", "utter", "speak", "tell"], "short": ["tiny", "quick", "brief", "small"], "little": ["tiny", "small"], "these": ["those", "the following", "all these"], "this": ["that", "the following"], "words": ["terms", "words here"], "numbers": ["figures", "values", "numbers here"],
+            "many": ["many", "lots of"], "say": ["state", "utter", "speak", "tell"], "short": ["tiny", "quick", "brief", "small"], "little": ["tiny", "small"], "these": ["those"], "this": ["that"], "words": ["terms", "words here"], "numbers": ["figures", "values", "numbers here"],
             "sort": ["order", "arrange", "rank"], "called": ["named", "known as"], "make": ["create", "build", "form"], "use": ["employ", "try", "take"], "with": ["having", "using", "with"], "from": ["out of", "from"], "text": ["passage", "sentence", "note", "snippet"], "extract": ["pull", "collect", "take", "read off", "gather"],
-            "turn": ["bring", "change"], "about": ["around", "on", "concerning", "regarding"], "do": ["do", "will"], "can": ["could", "may", "might"], "would": ["could", "might"], "does": ["might", "would", "does"], "which": ["what"], "what": ["which", "what"], "remember": ["recall", "still know"], "reverse": ["invert", "turn round"],
-            "backwards": ["back to front", "in reverse"], "count": ["count", "tally"], "have": ["have got", "own", "hold"], "has": ["has got", "owns", "holds"], "how": ["how", "in what way"], "work": ["function", "operate"], "animal": ["creature", "beast", "animal"], "legs": ["feet", "legs"], "eat": ["feed on", "eat", "consume"], "live": ["dwell", "live", "stay"],
+            "turn": ["bring", "change"], "about": ["around", "on", "concerning", "regarding"], "can": ["could"], "remember": ["recall", "still know"], "reverse": ["invert", "turn round"],
+            "backwards": ["back to front", "in reverse"], "count": ["count", "tally"], "have": ["have got", "own", "hold"], "has": ["has got", "owns", "holds"], "work": ["function", "operate"], "animal": ["creature", "beast", "animal"], "legs": ["feet", "legs"], "eat": ["consume"], "live": ["dwell", "live", "stay"],
             "colour": ["color", "shade", "hue"], "opposite": ["opposite", "contrary", "antonym"], "capital": ["capital", "capital town"], "program": ["software", "tool"], "thanks": ["thank you", "thanks so"], "hello": ["hullo", "hello"]}
 
 
@@ -66,7 +66,8 @@ def reworded(rng, text):
         roll = rng.random()
         if "{" in word or "\n" in word:
             out.append(word)
-        elif bare in SYNONYMS and roll < 0.25:
+            continue
+        if bare in SYNONYMS and roll < 0.25:
             out.append(word.lower().replace(bare, pick(rng, SYNONYMS[bare])))
         elif bare in DROPPABLE and bare == word.lower() and roll > 0.88:
             continue

@@ -32,7 +32,7 @@ def shown(rng, items):
 
 
 def reverse(rng):
-    count = 2 + int(rng.random() * 6)
+    count = pick(rng, [2, 3, 3, 4, 4, 5, 6])
     items = numbers_for(rng, count) if rng.random() < 0.4 else words_for(rng, count)
     user = ask(rng, ["[reverse|turn around|invert|flip] [this list|the list|these|these words|these items|the order of|the following|the following list|the order of these][:| :] {l}", "[write|say|put|give me|show|list|repeat] [these|this list|the list|them|the following][| for me] [backwards|in reverse order|in reverse|in the opposite order|from last to first|from the end to the start][:| -] {l}",
                      "[what is|how do you say] {l} [backwards|in reverse|reversed|in reverse order]?", "{l} - [reverse it|reverse this|backwards please|the other way round|in reverse order|now backwards]", "[can you|could you|would you] [reverse|turn around|flip] [|the list |these: |this: ]{l}?", "reverse {l}", "backwards: {l}", "I have the list {l}. [Reverse it|What is it in reverse|Turn it around|Write it backwards]."], l=shown(rng, items))
@@ -41,7 +41,7 @@ def reverse(rng):
 
 
 def sort(rng):
-    count = 2 + int(rng.random() * 5)
+    count = pick(rng, [2, 3, 3, 4, 4, 5])
     if rng.random() < 0.6:
         items, down = numbers_for(rng, count), rng.random() < 0.3
         ordered = sorted(items, reverse=down)
@@ -74,9 +74,9 @@ def count(rng):
             noun = "items"
         real = len(items)
         noun = noun if real != 1 else {"entries": "entry"}.get(noun, noun[:-1])
-        return [Turn("count", user, f"There {'is' if real == 1 else 'are'} {real} {noun}.", "I count: " + ", ".join(f"{i + 1} {item}" for i, item in enumerate(items)) + ".")]
+        return [Turn("count", user, f"There {'is' if real == 1 else 'are'} {real} {noun}.", "I count: " + ", ".join(f"{i + 1} {item}" for i, item in enumerate(items)) + ".", keys=[f"={real}"])]
     if kind < 0.8:
-        start, step = pick(rng, [1, 1, 1, 0, 2, 3, 5, 10, int(rng.random() * 20)]), pick(rng, [1, 1, 1, 1, 2, 5, 10])
+        start, step = pick(rng, [1, 1, 1, 0, 2, 3, 5, int(rng.random() * 20)]), pick(rng, [1, 1, 1, 1, 1, 1, 2, 5, 10])
         number = 3 + int(rng.random() * 8)
         numbers = [start + i * step for i in range(number)]
         end = numbers[-1]
@@ -96,8 +96,8 @@ def count(rng):
         which = pick(rng, ["largest", "smallest"])
         asks = {"largest": ["[what|which] is the [largest|biggest|highest|greatest] [number |][of|in|among][:|] {l}[?|]", "[find|give me|tell me|name] the [largest|biggest|highest|maximum] [number |][of|in|from][:|] {l}", "the [largest|biggest|maximum] of {l}?"], "smallest": ["[what|which] is the [smallest|lowest|least] [number |][of|in|among][:|] {l}[?|]", "[find|give me|tell me|name] the [smallest|lowest|minimum] [number |][of|in|from][:|] {l}", "the [smallest|minimum] of {l}?"]}[which]
         best = max(items) if which == "largest" else min(items)
-        return [Turn("count", ask(rng, asks, l=listed), f"The {which} number is {best}.", f"Of {', '.join(map(str, items))} the {which} is {best}.")]
+        return [Turn("count", ask(rng, asks, l=listed), f"The {which} number is {best}.", f"Of {', '.join(map(str, items))} the {which} is {best}.", keys=[f"={best}"])]
     which = pick(rng, ["first", "last", "second"])
     best = {"first": items[0], "last": items[-1], "second": items[1]}[which]
     user = ask(rng, [f"[what|which] is the {which} [item|word|entry|one|thing] [of|in] [|this list: |the list: ]{{l}}[?|]", f"[give me|tell me|name|say] the {which} [item|word|entry|one] [of|in|from] [|this list: |the list: ]{{l}}", f"{{l}} - [which is|what is|name] the {which} [word|item|one]?"], l=listed)
-    return [Turn("count", user, f"The {which} item is {best}.", f"The list is {', '.join(map(str, items))}. The {which} is {best}.")]
+    return [Turn("count", user, f"The {which} item is {best}.", f"The list is {', '.join(map(str, items))}. The {which} is {best}.", keys=[str(best)])]

@@ -10,12 +10,12 @@ THINGS = [word + "s" for word in FOODS + OBJECTS if word[-1] not in "sxhy"]
 
 def two_numbers(rng, operation):
     if operation in "+-":
-        most = pick(rng, [10, 10, 20, 50, 100, 100])
+        most = pick(rng, [10, 20, 20, 50, 50, 100])
         a, b = int(rng.random() * (most + 1)), int(rng.random() * (most + 1))
         if operation == "-" and b > a:
             a, b = b, a
         return a, b
-    a, b = int(rng.random() * 13), int(rng.random() * 13)
+    a, b = int(rng.random() * 11), int(rng.random() * 11)
     if operation == "/":
         b = max(b, 1)
         return a * b, b
@@ -83,3 +83,16 @@ def compare(rng):
     user = ask(rng, ["[which|what] is {w}[:|,] {a} or {b}?", "[which|what] [number |]is {w}, {a} or {b}?", "is {a} or {b} {w}?", "{a} or {b}: which is {w}?", "[of|between] {a} and {b}, which [one |]is {w}?", "tell me which is {w}: {a} or {b}."], w=word, a=a, b=b)
     shown = {"more": "larger", "less": "smaller"}.get(word, word)
     return [Turn("arithmetic", user, f"{best} is {shown} than {other}.", f"{best} is {shown} than {other}.")]
+
+
+def several(rng):
+    """A few sums at once: much practice in few words."""
+    sums = []
+    same = pick(rng, "+-*/") if rng.random() < 0.5 else None
+    for _ in range(pick(rng, [2, 3, 4, 5, 6, 8])):
+        operation = same or pick(rng, "++--**/")
+        sums.append((*two_numbers(rng, operation), operation))
+    separator = pick(rng, [", ", "; ", "\n", " and "])
+    user = ask(rng, ["[calculate|compute|work out|solve|what is|do] [these|these sums|the following|][:|] {l}", "{l}", "[sums|maths|exercise]: {l}", "[can you|please] [calculate|solve|do] {l}?"], l=separator.join(f"{a} {o} {b}" for a, b, o in sums))
+    answer = ", ".join(f"{a} {o} {b} = {result_of(a, o, b)}" for a, b, o in sums)
+    return [Turn("arithmetic", user, answer + ".", f"There are {len(sums)} sums. I do them one by one.", keys=[f"{a} {o} {b} = {result_of(a, o, b)}" for a, b, o in sums])]

@@ -21,3 +21,4 @@ class Turn:
     # What the evaluation checks: strings that a right answer contains, or patterns of which it matches one.
     keys: list = field(default_factory=list)
     accept: list = field(default_factory=list)
+    label: str = ""  # the row of the table, where it is not the skill
