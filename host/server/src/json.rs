@@ -3,34 +3,12 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use axum::extract::{FromRef, FromRequest, Request};
-use axum::http::StatusCode;
-use bytes::Bytes;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::error::Category;
 
-use crate::app::Options;
 use crate::failure::Failure;
 use crate::nearest;
-
-/// The bytes of a body, up to the limit. What content type they claim to be matters as little as it does to
-/// llama-server.
-pub(crate) struct Body(pub(crate) Bytes);
-
-impl<S: Send + Sync> FromRequest<S> for Body
-where
-    Options: FromRef<S>,
-{
-    type Rejection = Failure;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        Bytes::from_request(request, state).await.map(Body).map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Failure::too_large(Options::from_ref(state).body_bytes_max),
-            _ => Failure::malformed("the body could not be read to its end"),
-        })
-    }
-}
 
 /// The text of a body.
 pub(crate) fn text(body: &[u8]) -> Result<&str, Failure> {

@@ -37,6 +37,7 @@ mod plugins;
 
 mod admission;
 mod api_key;
+mod body;
 mod failure;
 mod generation;
 mod json;

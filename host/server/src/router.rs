@@ -1,7 +1,7 @@
 //! Every route, in one table.
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use minerva_engine::plugin::Plugins;
@@ -80,7 +80,6 @@ pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
         .merge(open)
         .fallback(not_found::path)
         .method_not_allowed_fallback(not_found::method)
-        .layer(DefaultBodyLimit::max(shared.app.options.body_bytes_max))
         .layer(from_fn_with_state(shared.clone(), tracking::track))
         .with_state(shared);
     (router, lifecycle)

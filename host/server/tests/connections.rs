@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::fixture::{Fixture, fixture_with};
+use crate::fixture::{BODY_BYTES_MAX, Fixture, fixture_with};
 
 /// Long enough for anything that happens at once, on a busy machine too.
 const SOON: Duration = Duration::from_secs(20);
@@ -199,4 +199,23 @@ async fn two_hundred_disconnects_at_any_moment_leave_nothing_behind() {
     assert_eq!(fixture.log.record().slots_in_use, 0);
     let mut socket = send(address, FOR_EVER).await;
     read_until(&mut socket, "[DONE]").await;
+}
+
+/// Some clients send the whole of a body before they look at what is answered.
+#[tokio::test]
+async fn a_body_far_beyond_the_limit_is_answered_all_the_same() {
+    let fixture = fixture_with(Duration::ZERO, minerva_engine::Options::default());
+    let server = start(&fixture).await;
+    for length in [BODY_BYTES_MAX + 1, 20_000_000] {
+        let mut socket = send(server.address, &"x".repeat(length)).await;
+        let answer = read_until(&mut socket, "limit of 10000 bytes").await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    }
+    // Who asks first is told first.
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    let head =
+        "POST /v1/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 10001\r\n\r\n";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let answer = read_until(&mut socket, "limit of 10000 bytes").await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }

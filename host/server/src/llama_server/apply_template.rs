@@ -9,6 +9,7 @@ use minerva_engine::plugin::{Part, SessionContext};
 use serde::Serialize;
 
 use crate::admission::Admission;
+use crate::body::RawBody;
 use crate::failure::Failure;
 use crate::json;
 use crate::openai::{chat, common};
@@ -26,7 +27,7 @@ pub(crate) async fn create(
     State(shared): State<Shared>,
     Extension(RequestId(request)): Extension<RequestId>,
     _admission: Admission,
-    json::Body(body): json::Body,
+    RawBody(body): RawBody,
 ) -> Result<Json<Prompt>, Failure> {
     let text = json::text(&body)?;
     let prepared = common::prepare(&shared.app, text, "messages")?;

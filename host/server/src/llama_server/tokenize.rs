@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::admission::Admission;
 use crate::app::Models;
+use crate::body::RawBody;
 use crate::failure::Failure;
 use crate::json;
 use crate::origin::Origin;
@@ -46,7 +47,7 @@ enum Piece {
 pub(crate) async fn tokenize(
     State(models): State<Models>,
     _admission: Admission,
-    json::Body(body): json::Body,
+    RawBody(body): RawBody,
 ) -> Result<Json<Tokens>, Failure> {
     let TokenizeBody { model, content, add_special, parse_special, with_pieces } =
         json::read(json::text(&body)?)?;
@@ -86,7 +87,7 @@ pub(crate) struct Text {
 pub(crate) async fn detokenize(
     State(models): State<Models>,
     _admission: Admission,
-    json::Body(body): json::Body,
+    RawBody(body): RawBody,
 ) -> Result<Json<Text>, Failure> {
     let DetokenizeBody { model, tokens } = json::read(json::text(&body)?)?;
     let vocabulary = models.choose(model.as_deref())?.handle.vocabulary();

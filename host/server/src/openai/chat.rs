@@ -16,6 +16,7 @@ use super::sampling::{TOP_LOGPROBS_MAX, unsupported_field};
 use super::tools;
 use crate::admission::Admission;
 use crate::app::ServedModel;
+use crate::body::RawBody;
 use crate::failure::Failure;
 use crate::generation;
 use crate::json::{self, Object};
@@ -46,7 +47,7 @@ pub(crate) async fn create(
     State(shared): State<Shared>,
     Extension(RequestId(request_id)): Extension<RequestId>,
     admission: Admission,
-    json::Body(body): json::Body,
+    RawBody(body): RawBody,
 ) -> Result<Response, Failure> {
     let text = json::text(&body)?;
     let body: Body = json::read(text)?;

@@ -13,6 +13,7 @@ use super::common::{self, Head};
 use super::completions_reply::{Answers, Shape, Streaming};
 use super::sampling::{TOP_LOGPROBS_MAX, unsupported_field};
 use crate::admission::Admission;
+use crate::body::RawBody;
 use crate::failure::Failure;
 use crate::router::Shared;
 use crate::tracking::RequestId;
@@ -33,7 +34,7 @@ pub(crate) async fn create(
     State(shared): State<Shared>,
     Extension(RequestId(request_id)): Extension<RequestId>,
     admission: Admission,
-    json::Body(body): json::Body,
+    RawBody(body): RawBody,
 ) -> Result<Response, Failure> {
     let text = json::text(&body)?;
     let body: Body = json::read(text)?;

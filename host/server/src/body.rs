@@ -1,0 +1,64 @@
+//! The body of a request, up to the limit.
+
+use std::time::Duration;
+
+use axum::extract::{FromRef, FromRequest, Request};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
+use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
+
+use crate::app::Options;
+use crate::failure::Failure;
+
+/// Most bytes set aside for a body because it says that it will be so long.
+const CAPACITY_MAX: usize = 1 << 20;
+
+/// Most bytes of a body beyond the limit that are read and thrown away, and for how long.
+const DISCARDED_BYTES_MAX: usize = 256 << 20;
+const DISCARDING_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The bytes of a body. What content type they claim to be matters as little as it does to llama-server.
+pub(crate) struct RawBody(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody
+where
+    Options: FromRef<S>,
+{
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+        let limit = Options::from_ref(state).body_bytes_max;
+        let length = announced_length(request.headers());
+        // Who asks before it sends a body needs no further courtesy.
+        if length > limit && request.headers().contains_key(EXPECT) {
+            return Err(Failure::too_large(limit));
+        }
+        let mut pieces = request.into_body().into_data_stream();
+        let mut bytes = BytesMut::with_capacity(length.min(limit).min(CAPACITY_MAX));
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|_| Failure::malformed("the body could not be read to its end"))?;
+            if bytes.len() + piece.len() > limit {
+                // Many clients send everything before they read a word: to them, an answer on a connection that
+                // is then closed under their hands would be a broken pipe.
+                let mut discarded = 0;
+                let discarding = async {
+                    while let Some(Ok(piece)) = pieces.next().await
+                        && discarded < DISCARDED_BYTES_MAX
+                    {
+                        discarded += piece.len();
+                    }
+                };
+                let _ = tokio::time::timeout(DISCARDING_TIME_MAX, discarding).await;
+                return Err(Failure::too_large(limit));
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Self(bytes.freeze()))
+    }
+}
+
+fn announced_length(headers: &HeaderMap) -> usize {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse().ok()).unwrap_or(0)
+}
