@@ -24,18 +24,20 @@
 //!
 //! # What is unsafe
 //!
-//! Only `context`, `weights`, `log` and `quantize` hold `unsafe` code: the context is made and owned over the raw
-//! bindings, because the safe ones hide its pointer and with it half of what an engine needs.
+//! Only `context`, `kernels`, `weights`, `log` and `quantize` hold `unsafe` code: the context is made and owned over
+//! the raw bindings, because the safe ones hide its pointer and with it half of what an engine needs.
 //!
 //! # The same logits, whatever else is in the batch
 //!
-//! On a CPU, with one stream per slot and flash attention off, the logits of a sequence do not depend on what else
-//! is decoded beside it nor on how its prompt was cut into chunks: not to the last bit. `tests/invariance.rs` holds
-//! the proof, by type of weight, and [`minerva_engine::model::Capabilities::batch_invariant`] says where it holds.
+//! On a CPU, with one stream per slot and flash attention off, the logits of a sequence need not depend on what else
+//! is decoded beside it nor on how its prompt was cut into chunks: not to the last bit. It takes weights of the
+//! right types and a build without llamafile's matrix products, as `kernels` explains and a test proves;
+//! [`minerva_engine::model::Capabilities::batch_invariant`] says whether it holds.
 
 mod backend;
 mod context;
 mod error;
+mod kernels;
 mod log;
 mod model;
 mod options;

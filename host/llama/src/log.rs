@@ -68,7 +68,13 @@ unsafe extern "C" fn on_abort(message: *const c_char) {
         // SAFETY: as in `on_text`.
         let message = unsafe { CStr::from_ptr(message) }.to_string_lossy();
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            tracing::error!(target: "llama.cpp", "ggml stops the process: {}", message.trim_end());
+            let message = message.trim_end();
+            if tracing::enabled!(target: "llama.cpp", tracing::Level::ERROR) {
+                tracing::error!(target: "llama.cpp", "ggml stops the process: {message}");
+            } else {
+                // Nobody listens, and these are the last words.
+                eprintln!("ggml stops the process: {message}");
+            }
         }));
     }
 }

@@ -11,7 +11,8 @@ use crate::state::{self, Fingerprint};
 use crate::vocabulary::Vocabulary;
 use crate::weights::Weights;
 use crate::{
-    CONTEXT_DEFAULT_MAX, DeviceKind, Error, FlashAttention, Options, SLOTS_MAX, backend, log, physical_cores,
+    CONTEXT_DEFAULT_MAX, DeviceKind, Error, FlashAttention, Options, SLOTS_MAX, backend, kernels, log,
+    physical_cores,
 };
 
 /// A model in llama.cpp, with its sequences.
@@ -171,7 +172,7 @@ fn describe(options: &Options, settings: &Settings, running: &Context, context: 
                 && (weights.sliding_window().is_none() || options.sliding_window_full),
             copy: running.has_memory(),
             shift: running.can_shift(),
-            batch_invariant: plain,
+            batch_invariant: plain && !recurrent && kernels::are_exact(&options.path),
         },
     })
 }

@@ -1,4 +1,5 @@
 //! Model files for Minerva: reading, checking and making GGUF, and the model in the box.
 
+pub mod builtin;
 pub mod gguf;
 pub mod synthetic;

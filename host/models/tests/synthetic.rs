@@ -15,7 +15,8 @@ fn write(spec: &Spec, folder: &Path) -> std::path::PathBuf {
 }
 
 fn load(path: &Path) -> Llama {
-    let options = Options { slots: 2, context: 256, ..Options::new(path) };
+    // One thread: several wait for each other at every step, which takes long on a busy machine.
+    let options = Options { slots: 2, context: 256, threads: 1, ..Options::new(path) };
     minerva_llama::load(&options, |_| true).expect("it loads")
 }
 

@@ -65,3 +65,13 @@ pub enum Error {
         problem: String,
     },
 }
+
+/// A name from a file in a message: damaged ones can be long, and hold anything.
+pub(super) fn short(name: &str) -> String {
+    const CHARACTERS_MAX: usize = 100;
+    let mut short: String = name.chars().take(CHARACTERS_MAX).flat_map(char::escape_debug).collect();
+    if name.chars().nth(CHARACTERS_MAX).is_some() {
+        short.push('…');
+    }
+    short
+}

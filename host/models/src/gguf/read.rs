@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use minerva_llama::TensorType;
 
 use super::Error;
+use super::error::short;
 use super::value::{Entry, Kind, Value};
 
 /// More metadata than any model has: the largest vocabularies take some 30 MB.
@@ -194,7 +195,7 @@ impl Gguf {
     }
 
     pub(super) fn damaged(&self, place: impl Into<String>, problem: impl Into<String>) -> Error {
-        Error::Damaged { path: self.path.clone(), place: place.into(), problem: problem.into() }
+        Error::Damaged { path: self.path.clone(), place: short(&place.into()), problem: problem.into() }
     }
 
     fn key(&self, entry: &Entry) -> &str {
@@ -321,11 +322,15 @@ impl Input<'_> {
             None if kind == Kind::Array => return Err(self.damaged(name, "is an array of arrays")),
             None => {
                 // Each takes eight bytes at least: more than are left cannot be, and are not even begun.
-                let left = self.file_bytes - self.bytes.len() as u64;
-                if length > left / 8 {
-                    return Err(
-                        self.damaged(name, format!("has {length} texts, with {left} bytes of the file left"))
-                    );
+                let (start, has) = (self.bytes.len() as u64, self.file_bytes);
+                if length > (has - start) / 8 {
+                    let needed = start.saturating_add(length.saturating_mul(8));
+                    return Err(Error::Truncated {
+                        path: self.path.to_owned(),
+                        place: short(name),
+                        needed,
+                        has,
+                    });
                 }
                 for place in 0..length {
                     self.text(HEADER_BYTES_MAX, &format_args!("{name}[{place}]"))?;
@@ -460,7 +465,7 @@ impl Input<'_> {
         let start = self.bytes.len();
         let truncated = |input: &Self| Error::Truncated {
             path: input.path.to_owned(),
-            place: place.to_string(),
+            place: short(&place.to_string()),
             needed: (start as u64).saturating_add(length),
             has: input.file_bytes,
         };
@@ -477,6 +482,6 @@ impl Input<'_> {
     }
 
     fn damaged(&self, place: impl Into<String>, problem: impl Into<String>) -> Error {
-        Error::Damaged { path: self.path.to_owned(), place: place.into(), problem: problem.into() }
+        Error::Damaged { path: self.path.to_owned(), place: short(&place.into()), problem: problem.into() }
     }
 }

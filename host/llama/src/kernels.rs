@@ -1,0 +1,56 @@
+//! Whether the kernels that compute a model give the same bits however many tokens are computed together.
+//!
+//! What was found on x86-64, one stream per slot and flash attention off (`tests/llama/invariance.rs` finds it anew):
+//!
+//! - Weights in F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL: exact, if ggml is built without llamafile's
+//!   matrix products (`GGML_LLAMAFILE=OFF`). With them a single token is computed by another kernel than two or
+//!   more, which adds in another order. They also compute attention, so that with them even a Q4_0 model, whose
+//!   weights do not use them, gives other bits for a prompt that is cut so that a single token remains. They make
+//!   prefill faster: by a tenth for Q4_0, by two thirds for Q8_0; decoding not.
+//! - The K types and IQ4_XS: not exact. From eight tokens on they are unpacked into tiles of their own; Q2_K and Q4_K
+//!   are repacked, for kernels that differ between one token, four, and more.
+//!
+//! Elsewhere nothing was tried, and nothing is claimed.
+
+use std::ffi::CString;
+use std::path::Path;
+
+use llama_cpp_sys_2 as sys;
+
+use crate::TensorType;
+
+/// Whether all weights in a file are of types whose kernels are exact. `false` where that is not known.
+pub(crate) fn are_exact(path: &Path) -> bool {
+    use TensorType as T;
+    let exact = |kind: &T| {
+        matches!(kind, T::F32 | T::F16 | T::Bf16 | T::Q4_0 | T::Q4_1 | T::Q5_0 | T::Q5_1 | T::Q8_0 | T::Iq4Nl)
+    };
+    cfg!(target_arch = "x86_64")
+        && !has_llamafile()
+        && types(path).is_some_and(|types| types.iter().all(exact))
+}
+
+/// Whether ggml is built with llamafile's matrix products.
+pub(crate) fn has_llamafile() -> bool {
+    // SAFETY: says how it was compiled.
+    unsafe { sys::ggml_cpu_has_llamafile() != 0 }
+}
+
+/// The types of the weights in a file, if it can be read and is whole: of a split model it has but a part.
+fn types(path: &Path) -> Option<Vec<TensorType>> {
+    let path = CString::new(path.to_str()?).ok()?;
+    let params = sys::gguf_init_params { no_alloc: true, ctx: std::ptr::null_mut() };
+    // SAFETY: a string with a terminator, and no context to fill: only the header is read, into memory that is freed
+    // below. The indices are those that the header has.
+    unsafe {
+        let header = sys::gguf_init_from_file(path.as_ptr(), params);
+        if header.is_null() {
+            return None;
+        }
+        let whole = sys::gguf_find_key(header, c"split.count".as_ptr()) < 0;
+        let ids = (0..sys::gguf_get_n_tensors(header)).map(|index| sys::gguf_get_tensor_type(header, index));
+        let types = whole.then(|| ids.map(TensorType::from_id).collect()).flatten();
+        sys::gguf_free(header);
+        types
+    }
+}

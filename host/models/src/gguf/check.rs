@@ -1,3 +1,0 @@
-pub(super) fn check(_: &super::Gguf) -> Result<(), super::Error> {
-    Ok(())
-}
