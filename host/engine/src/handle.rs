@@ -2,53 +2,17 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
-
-use crossbeam_channel::Sender;
 
 use crate::Error;
 use crate::builtin::jinja::JinjaTemplate;
-use crate::model::{Info, Model, Token, Vocabulary};
+use crate::model::{Info, Model, Vocabulary};
+use crate::options::Options;
 use crate::pipeline::{self, Generation};
-use crate::queue::{Queue, Refused};
+use crate::queue::Queue;
 use crate::request::{Chat, GenerateRequest};
-use crate::sequence::Submission;
-use crate::worker::{Gauges, Worker};
-
-/// How an engine serves. Every limit that it has is here.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Most requests that wait for a slot; one more is [`Error::Overloaded`]. Default 256.
-    pub queue_limit: usize,
-    /// Most tokens that wait for a stream's reader before its sequence pauses. Default 256.
-    pub token_buffer: usize,
-    /// How long a stream may stand still before it is cancelled. Default 60 s.
-    pub stall_limit: Duration,
-    /// Threads that plugins' samplers run on, beside the worker. Default 2.
-    pub sampling_threads: usize,
-    /// How long a step waits for samplers before it goes on without the late ones. Default 10 ms.
-    pub sampling_patience: Duration,
-    /// Most tokens of prompts in a batch while a sequence generates; `None` is half of the model's chunk.
-    pub prefill_tokens_beside: Option<u32>,
-    /// The Jinja chat template, instead of the model's own.
-    pub chat_template: Option<String>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            queue_limit: 256,
-            token_buffer: 256,
-            stall_limit: Duration::from_secs(60),
-            sampling_threads: 2,
-            sampling_patience: Duration::from_millis(10),
-            prefill_tokens_beside: None,
-            chat_template: None,
-        }
-    }
-}
+use crate::shared::{Gauges, Shared, Status};
+use crate::worker::Worker;
 
 /// A model being served. Dropping it refuses new requests, lets those in flight end, and waits for them.
 pub struct Engine {
@@ -60,41 +24,6 @@ pub struct Engine {
 #[derive(Clone)]
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
-}
-
-/// What the handles and the worker share.
-pub(crate) struct Shared {
-    pub info: Info,
-    pub vocabulary: Arc<dyn Vocabulary>,
-    pub template: JinjaTemplate,
-    pub end_tokens: Arc<[Token]>,
-    pub options: Options,
-    queue: Arc<Queue<Submission>>,
-    wake: Sender<()>,
-    gauges: Arc<Gauges>,
-}
-
-/// What an engine is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// Sequences that can run side by side.
-    pub slots: usize,
-    /// Sequences that run.
-    pub running: usize,
-    /// Requests that wait for a slot.
-    pub waiting: usize,
-    /// Most that may wait.
-    pub queue_limit: usize,
-    /// Tokens of prompts decoded since the start.
-    pub tokens_prefilled: u64,
-    /// Tokens generated since the start.
-    pub tokens_generated: u64,
-    /// Requests that ended as they should.
-    pub requests_finished: u64,
-    /// Requests whose reader went away.
-    pub requests_cancelled: u64,
-    /// Requests that ended with an error.
-    pub requests_failed: u64,
 }
 
 impl Engine {
@@ -186,43 +115,12 @@ impl Handle {
     /// What the engine is doing.
     #[must_use]
     pub fn status(&self) -> Status {
-        let Shared { info, queue, options, gauges, .. } = &*self.shared;
-        Status {
-            slots: info.slots as usize,
-            running: gauges.running.load(Ordering::Relaxed),
-            waiting: queue.len(),
-            queue_limit: options.queue_limit,
-            tokens_prefilled: gauges.tokens_prefilled.load(Ordering::Relaxed),
-            tokens_generated: gauges.tokens_generated.load(Ordering::Relaxed),
-            requests_finished: gauges.requests_finished.load(Ordering::Relaxed),
-            requests_cancelled: gauges.requests_cancelled.load(Ordering::Relaxed),
-            requests_failed: gauges.requests_failed.load(Ordering::Relaxed),
-        }
+        self.shared.status()
     }
 
     /// Refuses new requests from now on; those in flight go on.
     pub fn close(&self) {
         self.shared.queue.close();
         self.shared.wake();
-    }
-}
-
-impl Shared {
-    pub(crate) fn submit(&self, submission: Submission) -> Result<(), Error> {
-        self.queue.push(submission).map_err(|refused| match refused {
-            Refused::Full(waiting) => Error::Overloaded {
-                waiting,
-                limit: self.options.queue_limit,
-                retry_after: Duration::from_secs(1),
-            },
-            Refused::Closed => Error::ShuttingDown,
-        })?;
-        self.wake();
-        Ok(())
-    }
-
-    /// Makes the worker look around.
-    pub(crate) fn wake(&self) {
-        let _ = self.wake.try_send(());
     }
 }

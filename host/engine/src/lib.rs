@@ -12,6 +12,7 @@ pub mod plugin;
 pub mod step;
 pub mod row;
 pub mod builtin;
+mod options;
 mod pipeline;
 pub mod decoder;
 mod processing;
@@ -21,11 +22,14 @@ mod sampling;
 mod sequence;
 mod pool;
 mod worker;
+mod shared;
 mod handle;
 #[cfg(any(test, feature = "test-util"))]
 pub mod fake;
 mod error;
 
 pub use error::Error;
-pub use handle::{Engine, Handle, Options, Status};
+pub use handle::{Engine, Handle};
+pub use options::Options;
 pub use pipeline::Generation;
+pub use shared::Status;

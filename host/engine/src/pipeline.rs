@@ -14,13 +14,13 @@ use tokio::sync::{mpsc, oneshot};
 use crate::Error;
 use crate::decoder::TextDecoder;
 use crate::event::{Event, FinishReason, Finished, Text, TokenLogprob, Usage};
-use crate::handle::Shared;
 use crate::model::{Encode, Token, Vocabulary};
 use crate::plugin::{Chunk, Kind, OnFault, Part, Prompt, Report, SessionContext};
 use crate::processing::Pipe;
 use crate::request::{Chat, GenerateRequest, Input, Use};
 use crate::sampling::{Chosen, Link, Sampling};
 use crate::sequence::{End, Reader, Submission};
+use crate::shared::Shared;
 
 /// Tokens taken from the worker at a time, when they wait: a slow reader pays the way to the plugins less often.
 const TOKENS_AT_A_TIME: usize = 64;

@@ -7,9 +7,9 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use tokio::sync::oneshot;
 
 use crate::Error;
-use crate::model::{Slot, Token};
+use crate::model::Token;
 use crate::sampling::{Outcome, Sampling};
-use crate::sequence::End;
+use crate::sequence::{End, Owner};
 use crate::step::Candidates;
 
 /// A few threads and what they have done. At most one task a sequence is under way, so the channels are bounded
@@ -18,13 +18,6 @@ pub(crate) struct Pool {
     tasks: Option<Sender<Task>>,
     returned: Receiver<Returned>,
     threads: Vec<JoinHandle<()>>,
-}
-
-/// Names a sequence: the slot, and who has it now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Owner {
-    pub slot: Slot,
-    pub sequence: u64,
 }
 
 /// What samplers are to do.

@@ -143,6 +143,9 @@ impl Sampling {
         let Self { step, chain, end_tokens, .. } = self;
         let mut chosen = None;
         for link in chain.iter_mut().filter(|link| link.descriptor.tier >= Tier::Cut) {
+            if cut.is_empty() {
+                return Err(nothing_left());
+            }
             let mut view = cut.clone();
             view.truncate(link.descriptor.cut as usize);
             let choice = link.call(|session| session.pick(step, &view))?;
@@ -172,8 +175,7 @@ impl Sampling {
 
     fn draw(&mut self, cut: Cut) -> Result<Token, Error> {
         let temperature = self.step.commands.temperature;
-        native::draw(cut, &self.params, temperature, &mut self.step.random)
-            .ok_or_else(|| Error::Sampling("every token is banned, or no logit is a number".into()))
+        native::draw(cut, &self.params, temperature, &mut self.step.random).ok_or_else(nothing_left)
     }
 
     /// Tokens as chosen; the first has the log-probability of the row, those forced behind it have none.
@@ -213,6 +215,10 @@ impl Link {
             }
         }
     }
+}
+
+fn nothing_left() -> Error {
+    Error::Sampling("every token is banned, or no logit is a number".into())
 }
 
 /// What was commanded inside `pick` holds for the rest of the step: masks narrow and biases move the cut.

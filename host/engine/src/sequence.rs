@@ -10,7 +10,6 @@ use crate::Error;
 use crate::event::FinishReason;
 use crate::model::{Slot, Token};
 use crate::plugin::Report;
-use crate::pool::Owner;
 use crate::sampling::{Chosen, Sampling};
 use crate::scheduler::Demand;
 
@@ -47,6 +46,13 @@ pub(crate) struct End {
     pub prefill_time: Duration,
     pub decode_time: Duration,
     pub samplers: Vec<Report>,
+}
+
+/// Names a sequence: the slot, and who has it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub slot: Slot,
+    pub sequence: u64,
 }
 
 /// A request that has a slot.

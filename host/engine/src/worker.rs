@@ -2,33 +2,24 @@
 //! anyone but the model, and a moment for samplers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, select};
 
 use crate::Error;
-use crate::handle::Options;
+
 use crate::model::{Batch, Model, Slot, Vocabulary};
-use crate::pool::{Owner, Pool, Returned, Task};
+use crate::options::Options;
+use crate::pool::{Pool, Returned, Task};
 use crate::queue::Queue;
 use crate::sampling::{Outcome, Prepared};
 use crate::scheduler::{Demand, Limits, Scheduler, Share};
-use crate::sequence::{Sequence, Submission};
+use crate::sequence::{Owner, Sequence, Submission};
+use crate::shared::Gauges;
 
 /// How often the worker looks whether a reader that does not keep up has moved, or a sleeper is gone.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-
-/// What the worker tells about itself.
-#[derive(Default)]
-pub(crate) struct Gauges {
-    pub running: AtomicUsize,
-    pub tokens_prefilled: AtomicU64,
-    pub tokens_generated: AtomicU64,
-    pub requests_finished: AtomicU64,
-    pub requests_cancelled: AtomicU64,
-    pub requests_failed: AtomicU64,
-}
 
 pub(crate) struct Worker {
     model: Box<dyn Model>,

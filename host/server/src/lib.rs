@@ -32,6 +32,7 @@ mod serve;
 
 mod health;
 mod llama_server;
+mod metrics;
 mod openai;
 mod plugins;
 

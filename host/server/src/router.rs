@@ -12,7 +12,7 @@ use crate::app::{App, Models, Options};
 use crate::llama_server::{apply_template, tokenize};
 use crate::openai::{chat, completions, models};
 use crate::tracking::{self, Ids};
-use crate::{health, not_found, plugins};
+use crate::{health, metrics, not_found, plugins};
 
 /// The paths that a client may have meant when it asked for one that is not there.
 pub(crate) const PATHS: &[&str] = &[
@@ -26,6 +26,7 @@ pub(crate) const PATHS: &[&str] = &[
     "/health",
     "/live",
     "/ready",
+    "/metrics",
 ];
 
 /// What handlers and layers get at.
@@ -74,7 +75,9 @@ pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
         .route("/v1/health", get(health::health))
         // Kubernetes: restart me; send me work.
         .route("/live", get(health::live))
-        .route("/ready", get(health::ready));
+        .route("/ready", get(health::ready))
+        // Prometheus: load and totals.
+        .route("/metrics", get(metrics::scrape));
 
     let router = guarded
         .merge(open)

@@ -1,0 +1,36 @@
+//! How an engine serves.
+
+use std::time::Duration;
+
+/// How an engine serves. Every limit that it has is here.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Most requests that wait for a slot; one more is [`Error::Overloaded`]. Default 256.
+    pub queue_limit: usize,
+    /// Most tokens that wait for a stream's reader before its sequence pauses. Default 256.
+    pub token_buffer: usize,
+    /// How long a stream may stand still before it is cancelled. Default 60 s.
+    pub stall_limit: Duration,
+    /// Threads that plugins' samplers run on, beside the worker. Default 2.
+    pub sampling_threads: usize,
+    /// How long a step waits for samplers before it goes on without the late ones. Default 10 ms.
+    pub sampling_patience: Duration,
+    /// Most tokens of prompts in a batch while a sequence generates; `None` is half of the model's chunk.
+    pub prefill_tokens_beside: Option<u32>,
+    /// The Jinja chat template, instead of the model's own.
+    pub chat_template: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            queue_limit: 256,
+            token_buffer: 256,
+            stall_limit: Duration::from_secs(60),
+            sampling_threads: 2,
+            sampling_patience: Duration::from_millis(10),
+            prefill_tokens_beside: None,
+            chat_template: None,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What the handles, the requests' tasks and the worker share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::Error;
+use crate::builtin::jinja::JinjaTemplate;
+use crate::model::{Info, Token, Vocabulary};
+use crate::options::Options;
+use crate::queue::{Queue, Refused};
+use crate::sequence::Submission;
+
+/// What the handles and the worker share.
+pub(crate) struct Shared {
+    pub info: Info,
+    pub vocabulary: Arc<dyn Vocabulary>,
+    pub template: JinjaTemplate,
+    pub end_tokens: Arc<[Token]>,
+    pub options: Options,
+    pub queue: Arc<Queue<Submission>>,
+    pub wake: Sender<()>,
+    pub gauges: Arc<Gauges>,
+}
+
+/// What the worker tells about itself.
+#[derive(Default)]
+pub(crate) struct Gauges {
+    pub running: AtomicUsize,
+    pub tokens_prefilled: AtomicU64,
+    pub tokens_generated: AtomicU64,
+    pub requests_finished: AtomicU64,
+    pub requests_cancelled: AtomicU64,
+    pub requests_failed: AtomicU64,
+}
+
+/// What an engine is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Sequences that can run side by side.
+    pub slots: usize,
+    /// Sequences that run.
+    pub running: usize,
+    /// Requests that wait for a slot.
+    pub waiting: usize,
+    /// Most that may wait.
+    pub queue_limit: usize,
+    /// Tokens of prompts decoded since the start.
+    pub tokens_prefilled: u64,
+    /// Tokens generated since the start.
+    pub tokens_generated: u64,
+    /// Requests that ended as they should.
+    pub requests_finished: u64,
+    /// Requests whose reader went away.
+    pub requests_cancelled: u64,
+    /// Requests that ended with an error.
+    pub requests_failed: u64,
+}
+
+impl Shared {
+    pub(crate) fn submit(&self, submission: Submission) -> Result<(), Error> {
+        self.queue.push(submission).map_err(|refused| match refused {
+            Refused::Full(waiting) => Error::Overloaded {
+                waiting,
+                limit: self.options.queue_limit,
+                retry_after: Duration::from_secs(1),
+            },
+            Refused::Closed => Error::ShuttingDown,
+        })?;
+        self.wake();
+        Ok(())
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let Self { info, queue, options, gauges, .. } = self;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Status {
+            slots: info.slots as usize,
+            running: gauges.running.load(Ordering::Relaxed),
+            waiting: queue.len(),
+            queue_limit: options.queue_limit,
+            tokens_prefilled: count(&gauges.tokens_prefilled),
+            tokens_generated: count(&gauges.tokens_generated),
+            requests_finished: count(&gauges.requests_finished),
+            requests_cancelled: count(&gauges.requests_cancelled),
+            requests_failed: count(&gauges.requests_failed),
+        }
+    }
+
+    /// Makes the worker look around.
+    pub(crate) fn wake(&self) {
+        let _ = self.wake.try_send(());
+    }
+}

@@ -1,0 +1,62 @@
+//! `minerva plugin`: looks at plugins.
+
+use anyhow::{Result, bail};
+use minerva::wasm::{Inspection, Options, Runtime};
+
+use crate::config::PluginCommand;
+
+/// Runs one of the commands about plugins.
+pub(crate) fn run(command: PluginCommand) -> Result<()> {
+    match command {
+        PluginCommand::Check { files, allow_full_row } => {
+            let runtime = Runtime::new(Options { full_row: allow_full_row, ..Options::default() })?;
+            let mut failed = 0;
+            for file in &files {
+                let name =
+                    file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+                // What loading refuses, checking must refuse.
+                let checked = runtime.load(&name, file).and_then(|_| runtime.inspect(&name, file));
+                match checked {
+                    Ok(inspection) => print(&inspection, &file.display().to_string()),
+                    Err(error) => {
+                        eprintln!("{}: {error}", file.display());
+                        failed += 1;
+                    }
+                }
+            }
+            if failed > 0 {
+                bail!("{failed} of {} would not load", files.len());
+            }
+            Ok(())
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+fn print(inspection: &Inspection, file: &str) {
+    let identity = &inspection.identity;
+    println!("{file}: ok");
+    println!("  version    {}", identity.version);
+    println!("  does       {}", identity.summary);
+    println!("  interface  minerva:plugin@{}", inspection.interface);
+    println!("  size       {} bytes", inspection.bytes);
+    println!("  sha256     {}", identity.hash);
+    for kind in &inspection.kinds {
+        println!("  is a       {}", kind.kind.as_str());
+        if let Some(sampler) = &kind.sampler {
+            println!(
+                "             tier {:?}, sees {} candidates, reads the row: {}, can fork: {}, can roll back: {}",
+                sampler.tier, sampler.cut, sampler.reads_row, sampler.can_fork, sampler.can_rollback
+            );
+        }
+        if !kind.args_schema.is_empty() {
+            println!("  arguments  {}", kind.args_schema);
+        }
+    }
+    for export in &inspection.exports {
+        println!("  exports    {export}");
+    }
+    for import in &inspection.imports {
+        println!("  imports    {import}");
+    }
+}

@@ -1,0 +1,148 @@
+//! `minerva run`: one prompt, answered on the terminal.
+
+use std::io::{IsTerminal, Read, Write};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use futures::StreamExt;
+use minerva::engine::plugin::Kind;
+use minerva::engine::request::Use;
+use minerva::{Chat, Event, Finished, GenerateRequest, Input, Message, Minerva, OnFault};
+use serde_json::Value;
+
+use crate::command::{progress_bar, show_part};
+use crate::config::RunArguments;
+
+/// Answers the prompt.
+pub(crate) fn run(arguments: RunArguments) -> Result<()> {
+    let prompt = prompt(&arguments)?;
+    let bar = progress_bar("loading the model");
+    let shown = bar.clone();
+    let builder = arguments.model.builder()?.on_progress(move |part| {
+        show_part(&shown, part);
+        true
+    });
+    // One answer needs one sequence; a context that was asked for is all its own.
+    let slots = arguments.model.parallel.unwrap_or(1);
+    let context = arguments.model.ctx_size.unwrap_or(0) / slots.max(1);
+    let minerva = builder.slots(slots).context(context).build()?;
+    bar.finish_and_clear();
+
+    let request = request(&minerva, &arguments, prompt)?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    let finished = runtime.block_on(print_answer(&minerva, request))?;
+    if !arguments.quiet {
+        print_statistics(&finished);
+    }
+    Ok(())
+}
+
+fn prompt(arguments: &RunArguments) -> Result<String> {
+    if let Some(prompt) = &arguments.prompt {
+        return Ok(prompt.clone());
+    }
+    if std::io::stdin().is_terminal() {
+        bail!("give a prompt: minerva run \"Why is the sky blue?\", or write one to standard input");
+    }
+    let mut prompt = String::new();
+    std::io::stdin().read_to_string(&mut prompt).context("standard input is not text")?;
+    Ok(prompt)
+}
+
+fn request(minerva: &Minerva, arguments: &RunArguments, prompt: String) -> Result<GenerateRequest> {
+    let input = if arguments.raw {
+        Input::Text(prompt)
+    } else {
+        let system = arguments.system.iter().map(|text| Message::text("system", text.as_str()));
+        let messages = system.chain([Message::text("user", prompt)]).collect();
+        Input::Chat(Chat { messages, ..Chat::default() })
+    };
+    let mut request = GenerateRequest::new("run", input);
+    request.params.max_tokens = arguments.predict;
+    request.params.seed = arguments.seed;
+    request.params.temperature = arguments.temperature.unwrap_or(request.params.temperature);
+    if let Some(named) = &arguments.template {
+        let (plugin, args) = plugin(minerva, named, Kind::Template)?;
+        request.template =
+            plugin.template.clone().map(|plugin| Use { plugin, args, on_fault: OnFault::Fail });
+    }
+    for named in &arguments.sampler {
+        let (plugin, args) = plugin(minerva, named, Kind::Sampler)?;
+        request.samplers.extend(plugin.sampler.clone().map(|plugin| Use {
+            plugin,
+            args,
+            on_fault: OnFault::Fail,
+        }));
+    }
+    for named in &arguments.stream {
+        let (plugin, args) = plugin(minerva, named, Kind::Stream)?;
+        request.stream.extend(plugin.stream.clone().map(|plugin| Use {
+            plugin,
+            args,
+            on_fault: OnFault::Fail,
+        }));
+    }
+    Ok(request)
+}
+
+/// Reads `NAME[=JSON]`, and finds the plugin.
+fn plugin(
+    minerva: &Minerva,
+    named: &str,
+    kind: Kind,
+) -> Result<(std::sync::Arc<minerva::engine::plugin::Plugin>, Value)> {
+    let (name, args) = match named.split_once('=') {
+        Some((name, json)) => {
+            let args = serde_json::from_str(json).with_context(|| {
+                format!("the arguments of {} plugin '{name}' are not JSON: {json}", kind.as_str())
+            })?;
+            (name, args)
+        }
+        None => (named, Value::Null),
+    };
+    let found = minerva.plugins().get(name).filter(|plugin| plugin.kinds().any(|of| of == kind));
+    let found = found.ok_or_else(|| {
+        anyhow!("there is no {} plugin '{name}'; load one with --plugin {name}=FILE", kind.as_str())
+    })?;
+    Ok((found, args))
+}
+
+async fn print_answer(minerva: &Minerva, request: GenerateRequest) -> Result<Finished> {
+    let mut generation = minerva.generate(request).await?;
+    let mut out = std::io::stdout().lock();
+    while let Some(event) = generation.next().await {
+        match event? {
+            Event::Text(text) => write!(out, "{}", text.text)?,
+            Event::Reasoning(text) => write!(out, "{text}")?,
+            Event::Tool(tool) => write!(out, "{}{}", tool.name.unwrap_or_default(), tool.arguments)?,
+            Event::Meta(meta) => tracing::info!(plugin = meta.plugin, meta = meta.json, "a plugin says"),
+            Event::Finished(finished) => {
+                writeln!(out)?;
+                return Ok(finished);
+            }
+        }
+        out.flush()?;
+    }
+    bail!("the answer ended without an end");
+}
+
+fn print_statistics(finished: &Finished) {
+    let usage = &finished.usage;
+    let rate = |tokens: u32, seconds: f64| if seconds > 0.0 { f64::from(tokens) / seconds } else { 0.0 };
+    eprintln!(
+        "\nprompt: {} tokens, {:.1} tokens/s; answer: {} tokens, {:.1} tokens/s; seed {}",
+        usage.prompt_tokens,
+        rate(usage.prompt_tokens, usage.prefill_time.as_secs_f64()),
+        usage.completion_tokens,
+        rate(usage.completion_tokens.saturating_sub(1), usage.decode_time.as_secs_f64()),
+        finished.seed,
+    );
+    for report in &finished.plugins {
+        eprintln!(
+            "{} plugin {} {}: {} calls",
+            report.kind.as_str(),
+            report.name,
+            report.version,
+            report.calls
+        );
+    }
+}

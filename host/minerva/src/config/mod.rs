@@ -1,0 +1,184 @@
+//! Flags and environment, defined once. Names are llama-server's where it has the thing.
+
+pub(crate) mod log;
+mod model;
+mod serve;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub(crate) use model::ModelArguments;
+pub(crate) use serve::ServeArguments;
+
+/// Runs local language models, programmable by WebAssembly plugins. Without a command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "minerva", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub serve: ServeArguments,
+    #[command(flatten)]
+    pub log: log::LogArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serves a model over HTTP (the default)
+    Serve(Box<ServeArguments>),
+    /// Answers one prompt on the terminal
+    Run(Box<RunArguments>),
+    /// Looks at plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Looks at and makes model files
+    #[command(subcommand)]
+    Models(ModelsCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// What to answer; without it, standard input is read
+    pub prompt: Option<String>,
+    /// The most tokens to generate
+    #[arg(short = 'n', long = "predict", value_name = "N")]
+    pub predict: Option<u32>,
+    /// A system message
+    #[arg(long, alias = "sys", value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Continue the prompt as it is, without the model's chat template
+    #[arg(long)]
+    pub raw: bool,
+    /// Divides the logits before the draw; 0 takes the best token
+    #[arg(long, visible_alias = "temp", value_name = "T")]
+    pub temperature: Option<f32>,
+    /// Seeds all randomness
+    #[arg(short, long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// A sampler plugin, with arguments as JSON: min-p or min-p={"p":0.1}; may be repeated
+    #[arg(long, value_name = "NAME[=JSON]")]
+    pub sampler: Vec<String>,
+    /// A template plugin, with arguments as JSON
+    #[arg(long, value_name = "NAME[=JSON]")]
+    pub template: Option<String>,
+    /// A stream plugin, with arguments as JSON; may be repeated
+    #[arg(long, value_name = "NAME[=JSON]")]
+    pub stream: Vec<String>,
+    /// Do not print the statistics at the end
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Says what a component is, what it asks for, and whether it would load
+    Check {
+        /// The component
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Grant plugins the whole row of logits
+        #[arg(long)]
+        allow_full_row: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Says what is in a GGUF file, without loading it
+    Inspect {
+        /// The model
+        file: PathBuf,
+    },
+    /// Writes a model of random weights, to measure and test with
+    Synthesize(SynthesizeArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SynthesizeArguments {
+    /// Where to write it
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Its shape: 0.5b, 1b, 8b, or one of the tiny ones for tests (tiny, tiny-moe, tiny-recurrent, …)
+    #[arg(long, default_value = "tiny")]
+    pub preset: String,
+    /// The type of its weights: F32, F16, BF16, Q4_0, Q4_K, Q8_0, … [default: the preset's, Q4_0]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// Layers, instead of the preset's
+    #[arg(long, value_name = "N")]
+    pub layers: Option<u32>,
+    /// Length of a token's vector
+    #[arg(long, value_name = "N")]
+    pub width: Option<u32>,
+    /// Attention heads
+    #[arg(long, value_name = "N")]
+    pub heads: Option<u32>,
+    /// Heads of keys and values
+    #[arg(long, value_name = "N")]
+    pub kv_heads: Option<u32>,
+    /// Width of the feed-forward part
+    #[arg(long, value_name = "N")]
+    pub feed_forward: Option<u32>,
+    /// The context that it claims to be trained for
+    #[arg(short, long, value_name = "N")]
+    pub ctx_size: Option<u32>,
+    /// Seeds the weights
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Take the vocabulary of this GGUF file instead of a synthetic one
+    #[arg(long, value_name = "FILE")]
+    pub vocabulary_from: Option<PathBuf>,
+}
+
+/// llama-server's short flags of several letters, which no parser of today takes.
+const LONG_SHORTS: &[(&str, &str)] = &[
+    ("-np", "--parallel"),
+    ("-ngl", "--n-gpu-layers"),
+    ("-ub", "--ubatch-size"),
+    ("-tb", "--threads-batch"),
+    ("-fa", "--flash-attn"),
+    ("-ctk", "--cache-type-k"),
+    ("-ctv", "--cache-type-v"),
+    ("-kvu", "--kv-unified"),
+    ("-sys", "--system"),
+];
+
+impl Arguments {
+    /// Reads the command line; prints help, version or what is wrong, and ends the process, where that is asked for.
+    pub(crate) fn from_command_line() -> Self {
+        Self::parse_from(std::env::args_os().map(spell_out))
+    }
+}
+
+fn spell_out(argument: OsString) -> OsString {
+    let long = LONG_SHORTS.iter().find(|(short, _)| argument == *short);
+    long.map_or(argument, |(_, long)| (*long).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn what_users_of_llama_server_type_is_understood() {
+        let typed = [
+            "minerva", "-m", "x.gguf", "-c", "8192", "-np", "4", "-ngl", "99", "-fa", "off", "--port", "9000",
+        ];
+        let arguments = Arguments::parse_from(typed.map(OsString::from).map(spell_out));
+        let serve = arguments.serve;
+        assert_eq!(serve.model.model, Some("x.gguf".into()));
+        assert_eq!((serve.model.ctx_size, serve.model.parallel), (Some(8192), Some(4)));
+        assert_eq!((serve.port, serve.model.n_gpu_layers), (9000, Some(99)));
+    }
+}

@@ -1,0 +1,169 @@
+//! Which model and which plugins, and how they run: the same for every command that loads a model.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::{Args, ValueEnum};
+use minerva::Builder;
+use minerva::llama::{FlashAttention, KvType};
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct ModelArguments {
+    /// The GGUF file to load; without it, the small built-in model
+    #[arg(short, long, env = "MINERVA_MODEL", value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// Tokens of context, of all sequences together; 0 is what the model was trained for, for each
+    #[arg(short, long, env = "MINERVA_CTX_SIZE", value_name = "N")]
+    pub ctx_size: Option<u32>,
+    /// Sequences side by side (-np) [default: up to 16, as memory allows]
+    #[arg(long, env = "MINERVA_PARALLEL", value_name = "N")]
+    pub parallel: Option<u32>,
+    /// Most tokens in one decode
+    #[arg(short, long, env = "MINERVA_BATCH", value_name = "N")]
+    pub batch_size: Option<u32>,
+    /// Most tokens computed at a time (-ub)
+    #[arg(long, env = "MINERVA_UBATCH", value_name = "N")]
+    pub ubatch_size: Option<u32>,
+    /// Threads that decode [default: the physical cores]
+    #[arg(short, long, env = "MINERVA_THREADS", value_name = "N")]
+    pub threads: Option<u32>,
+    /// Threads that decode several tokens at a time (-tb) [default: as --threads]
+    #[arg(long, env = "MINERVA_THREADS_BATCH", value_name = "N")]
+    pub threads_batch: Option<u32>,
+    /// Layers to put on a GPU (-ngl)
+    #[arg(long, alias = "gpu-layers", env = "MINERVA_GPU_LAYERS", value_name = "N")]
+    pub n_gpu_layers: Option<u32>,
+    /// Flash attention (-fa): off is faster on a CPU
+    #[arg(long, env = "MINERVA_FLASH_ATTN", value_enum, value_name = "WHEN")]
+    pub flash_attn: Option<Switch>,
+    /// The type of cached keys (-ctk): f32, f16, bf16, q8_0, q5_0, q4_0
+    #[arg(long, env = "MINERVA_CACHE_TYPE_K", value_name = "TYPE")]
+    pub cache_type_k: Option<String>,
+    /// The type of cached values (-ctv)
+    #[arg(long, env = "MINERVA_CACHE_TYPE_V", value_name = "TYPE")]
+    pub cache_type_v: Option<String>,
+    /// One pool of cells for all sequences (-kvu)
+    #[arg(long, env = "MINERVA_KV_UNIFIED")]
+    pub kv_unified: bool,
+    /// A Jinja chat template instead of the model's own, from a file
+    #[arg(long, env = "MINERVA_CHAT_TEMPLATE_FILE", value_name = "FILE")]
+    pub chat_template_file: Option<PathBuf>,
+    /// A Jinja chat template instead of the model's own
+    #[arg(long, env = "MINERVA_CHAT_TEMPLATE", value_name = "JINJA", conflicts_with = "chat_template_file")]
+    pub chat_template: Option<String>,
+    /// A plugin, by the name that requests use for it; may be repeated
+    #[arg(long = "plugin", env = "MINERVA_PLUGIN", value_name = "NAME=FILE", value_delimiter = ',')]
+    pub plugins: Vec<String>,
+    /// A folder of plugins: each .wasm file in it, by the name of the file
+    #[arg(long, env = "MINERVA_PLUGINS_DIR", value_name = "DIR")]
+    pub plugins_dir: Option<PathBuf>,
+    /// Let plugins of the tier full-row see every logit
+    #[arg(long, env = "MINERVA_ALLOW_FULL_ROW")]
+    pub allow_full_row: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Switch {
+    /// Always
+    On,
+    /// Never
+    Off,
+    /// Where the device has it
+    Auto,
+}
+
+impl ModelArguments {
+    /// What the model is called where nobody gave it a name.
+    pub(crate) fn name(&self) -> String {
+        let stem = self.model.as_deref().and_then(|path| path.file_stem());
+        stem.map_or_else(|| "minerva-tiny".into(), |stem| stem.to_string_lossy().into_owned())
+    }
+
+    /// A builder that loads just this.
+    pub(crate) fn builder(&self) -> Result<Builder> {
+        let mut builder = minerva::Minerva::builder();
+        if let Some(model) = &self.model {
+            builder = builder.model(model);
+        }
+        if let Some(slots) = self.parallel {
+            if !(1..=minerva::llama::SLOTS_MAX).contains(&slots) {
+                bail!("--parallel is {slots}, and must be from 1 to {}", minerva::llama::SLOTS_MAX);
+            }
+            builder = builder.slots(slots);
+        }
+        if let Some(total) = self.ctx_size.filter(|total| *total > 0) {
+            // The flag counts all sequences together, as llama-server does. Without --parallel that is one share
+            // for each of the default's sequences.
+            let slots = self.parallel.unwrap_or(4);
+            builder = builder.slots(slots).context((total / slots).max(1));
+        }
+        let template = match &self.chat_template_file {
+            Some(path) => Some(
+                std::fs::read_to_string(path)
+                    .with_context(|| format!("the chat template {} cannot be read", path.display()))?,
+            ),
+            None => self.chat_template.clone(),
+        };
+        builder = builder.engine(|engine| engine.chat_template = template);
+        for (name, path) in self.plugin_files()? {
+            builder = builder.plugin(name, path);
+        }
+        builder = builder.limits(|wasm| wasm.full_row = self.allow_full_row);
+        let key_type = self.cache_type_k.as_deref().map(kv_type).transpose().context("--cache-type-k")?;
+        let value_type = self.cache_type_v.as_deref().map(kv_type).transpose().context("--cache-type-v")?;
+        Ok(builder.llama(|llama| {
+            let set = |to: &mut u32, from: Option<u32>| *to = from.unwrap_or(*to);
+            set(&mut llama.batch, self.batch_size);
+            set(&mut llama.ubatch, self.ubatch_size);
+            set(&mut llama.threads, self.threads);
+            set(&mut llama.threads_batch, self.threads_batch);
+            set(&mut llama.gpu_layers, self.n_gpu_layers);
+            llama.key_type = key_type.unwrap_or(llama.key_type);
+            llama.value_type = value_type.unwrap_or(llama.value_type);
+            llama.kv_unified = self.kv_unified;
+            llama.flash_attention = match self.flash_attn {
+                None => llama.flash_attention,
+                Some(Switch::On) => FlashAttention::On,
+                Some(Switch::Off) => FlashAttention::Off,
+                Some(Switch::Auto) => FlashAttention::Auto,
+            };
+        }))
+    }
+
+    /// The components to load, by name: those of the folder first, so that a flag can replace one.
+    fn plugin_files(&self) -> Result<Vec<(String, PathBuf)>> {
+        let mut files = Vec::new();
+        if let Some(folder) = &self.plugins_dir {
+            let entries = std::fs::read_dir(folder)
+                .with_context(|| format!("the plugins folder {} cannot be read", folder.display()))?;
+            for entry in entries {
+                let path = entry?.path();
+                let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+                if let (Some(stem), true) = (stem, path.extension().is_some_and(|end| end == "wasm")) {
+                    files.push((stem, path));
+                }
+            }
+            files.sort();
+        }
+        for plugin in &self.plugins {
+            let (name, path) = plugin
+                .split_once('=')
+                .filter(|(name, path)| !name.is_empty() && !path.is_empty())
+                .ok_or_else(|| anyhow!("--plugin {plugin}: write NAME=FILE, for example min-p=min-p.wasm"))?;
+            files.push((name.into(), path.into()));
+        }
+        Ok(files)
+    }
+}
+
+fn kv_type(name: &str) -> Result<KvType> {
+    Ok(match name.to_ascii_lowercase().as_str() {
+        "f32" => KvType::F32,
+        "f16" => KvType::F16,
+        "bf16" => KvType::Bf16,
+        "q8_0" => KvType::Q8_0,
+        "q5_0" => KvType::Q5_0,
+        "q4_0" => KvType::Q4_0,
+        _ => bail!("'{name}' is no type for a cache; there are f32, f16, bf16, q8_0, q5_0 and q4_0"),
+    })
+}

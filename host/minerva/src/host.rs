@@ -1,0 +1,72 @@
+//! A model and its plugins, ready to answer.
+
+use std::path::Path;
+
+use minerva_engine::plugin::{Plugin, Plugins, SamplerPlugin};
+use minerva_engine::request::GenerateRequest;
+use minerva_engine::{Engine, Generation, Handle};
+use std::sync::Arc;
+
+use crate::ask::Ask;
+use crate::builder::Builder;
+use crate::error::Error;
+
+/// A model and its plugins, ready to answer. Dropping it lets what runs end, and frees the model.
+pub struct Minerva {
+    pub(crate) engine: Engine,
+    pub(crate) plugins: Plugins,
+    pub(crate) runtime: minerva_wasm::Runtime,
+}
+
+impl Minerva {
+    /// Begins with the built-in model, no plugins, and defaults for this machine.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Begins a question to the model, in the form of a chat.
+    pub fn ask(&self, question: impl Into<String>) -> Ask<'_> {
+        Ask::new(self, question.into())
+    }
+
+    /// Asks for text with everything spelt out.
+    ///
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::generate`].
+    pub async fn generate(&self, request: GenerateRequest) -> Result<Generation, Error> {
+        Ok(self.engine.handle().generate(request).await?)
+    }
+
+    /// The engine: for the model's facts, its vocabulary and what it is doing. Outlives this host, and then refuses.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.engine.handle()
+    }
+
+    /// The plugins that requests can name.
+    #[must_use]
+    pub fn plugins(&self) -> Plugins {
+        self.plugins.clone()
+    }
+
+    /// Loads a WebAssembly component under a name, in place of the plugin that had it.
+    ///
+    /// # Errors
+    ///
+    /// When the file is not a plugin for this version of the interface.
+    pub fn load_plugin(&self, name: &str, path: impl AsRef<Path>) -> Result<(), Error> {
+        self.plugins.insert(self.runtime.load(name, path.as_ref())?);
+        Ok(())
+    }
+
+    /// Makes a native sampler available under its own name.
+    pub fn add_sampler(&self, sampler: impl SamplerPlugin + 'static) {
+        let identity = sampler.identity().clone();
+        let sampler: Arc<dyn SamplerPlugin> = Arc::new(sampler);
+        self.plugins.insert(Plugin { identity, template: None, sampler: Some(sampler), stream: None });
+    }
+}

@@ -1,0 +1,238 @@
+//! Starts the program, and talks to it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+/// How long anything here may take before the test fails: generous, for machines that are busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The root of the repository.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")
+}
+
+/// The program, ready for arguments.
+pub(crate) fn minerva(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_minerva"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Runs the program to its end.
+pub(crate) fn run(arguments: &[&str]) -> Output {
+    minerva(arguments).output().expect("the program starts")
+}
+
+/// What a program printed, for messages.
+pub(crate) fn shown(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}\nstdout: {}\nstderr: {}", output.status, text(&output.stdout), text(&output.stderr))
+}
+
+/// The plugins of the tree, built: a folder with `min-p.wasm`, `persona.wasm`, `redact.wasm`, …
+pub(crate) fn plugins() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        components("plugins", |name| {
+            let name = ["sampler_", "template_", "stream_"]
+                .iter()
+                .find_map(|kind| name.strip_prefix(kind))
+                .unwrap_or(name);
+            name.replace('_', "-")
+        })
+    })
+}
+
+/// The guests that misbehave, built.
+pub(crate) fn guests() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| components("tests/guests", |name| name.replace('_', "-")))
+}
+
+/// Builds a workspace of components, and collects them in a folder under names.
+fn components(workspace: &str, name: impl Fn(&str) -> String) -> PathBuf {
+    let workspace = root().join(workspace);
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--release", "--workspace", "--target", "wasm32-wasip2"])
+        .current_dir(&workspace)
+        // What cargo tells a test of the host must not reach a build for another target.
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_TARGET_DIR")
+        .output()
+        .expect("cargo starts");
+    assert!(
+        built.status.success(),
+        "{} does not build; is the target there? rustup target add wasm32-wasip2\n{}",
+        workspace.display(),
+        shown(&built)
+    );
+    let folder = tempfile::Builder::new().prefix("minerva-components-").tempdir().expect("a folder").keep();
+    for entry in
+        std::fs::read_dir(workspace.join("target/wasm32-wasip2/release")).expect("the build's folder")
+    {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|end| end == "wasm") {
+            let stem = path.file_stem().expect("a stem").to_string_lossy().into_owned();
+            std::fs::copy(&path, folder.join(format!("{}.wasm", name(&stem)))).expect("a copy");
+        }
+    }
+    folder
+}
+
+/// A running server. Dropping it kills it.
+pub(crate) struct Server {
+    child: Child,
+    pub url: String,
+    pub client: reqwest::Client,
+}
+
+impl Server {
+    /// Serves the built-in model with the plugins of the tree, on a free port.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let plugins = plugins().display().to_string();
+        let mut all = vec!["serve", "--port", "0", "--plugins-dir", plugins.as_str()];
+        all.extend(arguments);
+        Self::start_with(&all)
+    }
+
+    /// Serves with exactly these arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        let mut child = minerva(arguments).stdout(Stdio::piped()).spawn().expect("the program starts");
+        let stdout = child.stdout.take().expect("its output");
+        let (found, address) = std::sync::mpsc::channel();
+        // Reads on until the end, so that the program never waits for a reader.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some(address) = line.strip_prefix("listening on ") {
+                    let _ = found.send(address.to_owned());
+                }
+            }
+        });
+        let Ok(url) = address.recv_timeout(PATIENCE) else {
+            let _ = child.kill();
+            panic!("the server said no address: {arguments:?}");
+        };
+        let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().expect("a client");
+        Self { child, url, client }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// Posts JSON; gives the status and the JSON of the answer.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let answer = self.client.post(self.url(path)).json(body).send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}")))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        let answer = self.client.get(self.url(path)).send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}")))
+    }
+
+    /// Asks without streaming, and gives the text of the answer.
+    pub(crate) async fn chat(&self, body: &Value) -> String {
+        let (status, answer) = self.post("/v1/chat/completions", body).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Asks with streaming, and gives the chunks.
+    pub(crate) async fn stream(&self, body: &Value) -> Vec<Value> {
+        let mut body = body.clone();
+        body["stream"] = json!(true);
+        let answer =
+            self.client.post(self.url("/v1/chat/completions")).json(&body).send().await.expect("an answer");
+        let status = answer.status();
+        let mut text = String::new();
+        let mut bytes = answer.bytes_stream();
+        let mut raw = Vec::new();
+        while let Some(piece) = bytes.next().await {
+            raw.extend_from_slice(&piece.expect("a piece"));
+        }
+        text.push_str(std::str::from_utf8(&raw).expect("UTF-8"));
+        assert_eq!(status.as_u16(), 200, "{text}");
+        let events: Vec<&str> =
+            text.split("\n\n").filter_map(|event| event.trim().strip_prefix("data: ")).collect();
+        assert_eq!(events.last(), Some(&"[DONE]"), "{text}");
+        let chunk =
+            |event: &&str| serde_json::from_str(event).unwrap_or_else(|_| panic!("not JSON: {event}"));
+        events[..events.len() - 1].iter().map(chunk).collect()
+    }
+
+    /// The gauges of sequences that run and requests that wait.
+    pub(crate) async fn load(&self) -> (u64, u64) {
+        let text = self
+            .client
+            .get(self.url("/metrics"))
+            .send()
+            .await
+            .expect("an answer")
+            .text()
+            .await
+            .expect("text");
+        let gauge = |name: &str| {
+            let line = text
+                .lines()
+                .find(|line| line.starts_with(name))
+                .unwrap_or_else(|| panic!("no {name}: {text}"));
+            line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a number") as u64
+        };
+        (gauge("minerva_requests_running"), gauge("minerva_requests_waiting"))
+    }
+
+    /// Waits until nothing runs and nothing waits.
+    pub(crate) async fn becomes_idle(&self) {
+        let begun = Instant::now();
+        loop {
+            let load = self.load().await;
+            if load == (0, 0) {
+                return;
+            }
+            assert!(begun.elapsed() < PATIENCE, "running and waiting: {load:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Sends SIGTERM, and waits for the end; gives the exit code.
+    pub(crate) async fn terminate(mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its status") {
+                return status.code();
+            }
+            assert!(begun.elapsed() < PATIENCE, "the server does not end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The text of streamed chunks.
+pub(crate) fn streamed_text(chunks: &[Value]) -> String {
+    chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect()
+}
+
+/// A chat of one message.
+pub(crate) fn asking(question: &str) -> Value {
+    json!({ "messages": [{ "role": "user", "content": question }] })
+}

@@ -1,0 +1,16 @@
+//! End-to-end tests: the real program, the built-in model, the plugins of the tree. One binary, because linking is
+//! slow.
+//!
+//! What is asked and expected over HTTP is data: a folder in `cases/`. Adding one needs no Rust.
+
+mod harness;
+
+mod cases;
+mod chat;
+mod streams;
+mod sampling;
+mod model_files;
+mod hostile_plugins;
+mod lifecycle;
+mod embedding;
+mod clients;
