@@ -100,6 +100,8 @@ pub enum Finish {
 
 /// What a plugin needs to have in scope.
 pub mod prelude {
+    // Without its name too: a plugin's own type is usually called `Args`, and hides it.
+    pub use crate::Args as _;
     pub use crate::{
         About, Args, Candidates, Chat, Choice, Chunk, Content, Error, Event, Finish, Level, Message, Needs,
         Part, Prompt, RowSummary, Sampler, Step, Stream, Template, Tier, Token, TokenSet, ToolCall,

@@ -51,7 +51,10 @@ pub(crate) fn of(error: &wasmtime::Error, deadline: Duration, last_words: &str, 
             Fault::Deadline { limit_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX) }
         }
         Some(Trap::UnreachableCodeReached) if !last_words.is_empty() => Fault::Trap(last_words.to_owned()),
-        Some(trap) => Fault::Trap(format!("{trap}{}", functions(error))),
+        Some(trap) => {
+            let reason = trap.to_string();
+            Fault::Trap(format!("{}{}", reason.trim_start_matches("wasm trap: "), functions(error)))
+        }
         // wasmtime has no type for this one.
         None if format!("{error:#}").contains("fuel allocated for hostcalls has been exhausted") => {
             Fault::Limit { what: "output of one call", limit: limits.output_bytes as u64, unit: "bytes" }

@@ -229,7 +229,6 @@ fn define(
 
 #[derive(wasmtime::component::ComponentType, wasmtime::component::Lower, wasmtime::component::Lift)]
 #[component(variant)]
-#[expect(dead_code, reason = "its shape is WASI's")]
 enum StreamError {
     #[component(name = "last-operation-failed")]
     LastOperationFailed(Resource<Handle>),

@@ -79,6 +79,7 @@ fn misdeeds_of_every_call() {
         ("recurse", "trapped: call stack exhausted"),
         ("exit", "trapped: called exit"),
         ("sleep", "trapped: called wasi:"),
+        ("connect", "trapped: called wasi:sockets/tcp-create-socket@"),
     ] {
         for (kind, calls) in calls() {
             for call in calls {
@@ -186,6 +187,7 @@ fn misdeeds_of_one_call() {
 fn floods_that_are_dropped() {
     for (kind, at, how) in [
         ("sampler", "open", "flood the log"),
+        ("sampler", "close", "flood the output"),
         ("stream", "push", "print"),
         ("template", "render", "look around"),
         ("template", "render", "read a file"),

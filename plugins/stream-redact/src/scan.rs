@@ -1,6 +1,7 @@
 //! Matching text that is not all there yet: an automaton, stepped byte by byte, says when nothing that may follow
 //! can change the answer.
 
+use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson;
 use regex_automata::util::start;
@@ -61,14 +62,24 @@ impl Scanner {
         if text.len() > *max_length {
             return found(matched);
         }
-        if !is_end {
-            return Found::Undecided;
+        let clears = cache.clear_count();
+        let matches_at_end = dfa.next_eoi_state(cache, state).is_ok_and(|state| state.is_match());
+        if is_end {
+            return found(if matches_at_end { text.len() } else { matched });
         }
-        if dfa.next_eoi_state(cache, state).is_ok_and(|state| state.is_match()) {
-            matched = text.len();
-        }
-        found(matched)
+        let is_decided = matched > 0 && !matches_at_end && is_last(dfa, cache, state, clears);
+        if is_decided { found(matched) } else { Found::Undecided }
     }
+}
+
+/// Whether no byte leads on from a state. It would be seen a byte later anyhow; but at the end of a sentence the
+/// next byte may be long in coming.
+fn is_last(dfa: &DFA, cache: &mut Cache, state: LazyStateID, clears: usize) -> bool {
+    let mut bytes = dfa.byte_classes().representatives(0..=u8::MAX).filter_map(|unit| unit.as_u8());
+    bytes.all(|byte| {
+        // A cache that was full and cleared no longer knows the state. Then the next byte will tell.
+        cache.clear_count() == clears && dfa.next_state(cache, state, byte).is_ok_and(|next| next.is_dead())
+    })
 }
 
 fn found(length: usize) -> Found {
