@@ -27,16 +27,19 @@ struct Labels {
 type Gauges = Family<Labels, Gauge<i64, AtomicI64>>;
 type Counters = Family<Labels, Counter<u64, AtomicU64>>;
 
+/// A name, what it means, and where it is read.
+type Figure<T> = (&'static str, &'static str, fn(&Status) -> T);
+
 /// Every model's load and totals.
 pub(crate) async fn scrape(State(models): State<Models>) -> Result<impl IntoResponse, Failure> {
     let mut registry = Registry::with_prefix("minerva");
-    let gauges: [(&str, &str, fn(&Status) -> usize); 4] = [
+    let gauges: [Figure<usize>; 4] = [
         ("requests_running", "Requests that have a sequence", |status| status.running),
         ("requests_waiting", "Requests that wait for a sequence", |status| status.waiting),
         ("requests_waiting_limit", "The most requests that may wait", |status| status.queue_limit),
         ("sequences", "Sequences that can run side by side", |status| status.slots),
     ];
-    let counters: [(&str, &str, fn(&Status) -> u64); 5] = [
+    let counters: [Figure<u64>; 5] = [
         ("prompt_tokens", "Tokens of prompts decoded", |status| status.tokens_prefilled),
         ("generation_tokens", "Tokens generated", |status| status.tokens_generated),
         ("requests_finished", "Requests that ended as they should", |status| status.requests_finished),

@@ -102,6 +102,25 @@ async fn a_wrong_method_is_told_the_right_one() {
 }
 
 #[tokio::test]
+async fn metrics_have_each_models_load_and_totals() {
+    let Fixture { app, engine: _engine, .. } = fixture();
+    ask(&app, post(CHAT, hello(&json!({})))).await;
+    let (status, headers, text) = send(&router(app), get("/metrics")).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(headers["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    let expected = [
+        r#"minerva_requests_running{model="scripted"} 0"#,
+        r#"minerva_sequences{model="scripted"} 4"#,
+        r#"minerva_generation_tokens_total{model="scripted"} 12"#,
+        r#"minerva_requests_finished_total{model="scripted"} 1"#,
+    ];
+    for line in expected {
+        assert!(text.lines().any(|it| it == line), "no {line} in {text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
 async fn any_content_type_will_do() {
     let Fixture { app, engine: _engine, .. } = fixture();
     let request =
