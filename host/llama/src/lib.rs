@@ -36,8 +36,10 @@
 
 mod backend;
 mod context;
+mod embed;
 mod error;
 mod kernels;
+mod load;
 mod log;
 mod model;
 mod options;
@@ -50,7 +52,8 @@ mod weights;
 
 pub use backend::{Device, DeviceKind, devices, system_info};
 pub use error::Error;
-pub use model::{Llama, load};
+pub use load::load;
+pub use model::Llama;
 pub use options::{CONTEXT_DEFAULT_MAX, FlashAttention, KvType, Options, SLOTS_MAX};
 pub use quantize::quantize_rows;
 pub use tensor_type::TensorType;

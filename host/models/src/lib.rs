@@ -2,4 +2,5 @@
 
 pub mod builtin;
 pub mod gguf;
+pub mod inspect;
 pub mod synthetic;

@@ -11,12 +11,13 @@
 
 mod check;
 mod error;
+mod file;
 mod read;
 mod value;
 pub mod write;
 
 pub use error::Error;
-pub use read::{Gguf, TensorInfo};
+pub use file::{Gguf, TensorInfo};
 pub use value::{Array, Kind, Value};
 
 /// Opens the file of a model, with the other files of a split one, and checks that it makes sense.
