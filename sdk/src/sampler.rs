@@ -45,8 +45,8 @@ pub trait Sampler: Sized + 'static {
     /// Refuses the request.
     fn open(args: Self::Args, prompt: &[Token]) -> Result<Self, Error>;
 
-    /// Tells of tokens that now are part of the answer, before the next is chosen. Also the place for commands
-    /// that need no logits. The functions of [`Step`] that read the row trap here.
+    /// Tells of tokens that now are part of the answer, before the next is chosen: none before the first, then
+    /// usually one, several after a [`Step::force`]. Also the place for commands that need no logits. The functions of [`Step`] that read the row trap here.
     fn advance(&mut self, step: &mut Step, committed: &[Token]) {
         let _ = (step, committed);
     }

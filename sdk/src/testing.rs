@@ -19,7 +19,9 @@
 //!     }
 //!
 //!     fn advance(&mut self, step: &mut Step, committed: &[Token]) {
-//!         step.bias(&committed[committed.len() - 1..], &[f32::NEG_INFINITY]);
+//!         if let Some(&last) = committed.last() {
+//!             step.bias(&[last], &[f32::NEG_INFINITY]);
+//!         }
 //!     }
 //! }
 //!

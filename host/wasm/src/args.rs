@@ -4,6 +4,8 @@ use jsonschema::{PatternOptions, Validator};
 use minerva_engine::plugin::Fault;
 use serde_json::Value;
 
+use crate::fault::refused;
+
 /// The largest schema.
 const SCHEMA_BYTES_MAX: usize = 64 << 10;
 
@@ -55,7 +57,7 @@ impl Schema {
             && let Some(error) = validator.iter_errors(args).next()
         {
             let path = error.instance_path().as_str().replace('/', ".");
-            return Err(Fault::Refused(format!("args{path}: {error}")));
+            return Err(refused(&format!("args{path}: {error}")));
         }
         let text = args.to_string();
         if text.len() > ARGS_BYTES_MAX {

@@ -63,6 +63,16 @@ pub(crate) fn of(error: &wasmtime::Error, deadline: Duration, last_words: &str, 
     }
 }
 
+/// A refusal in the plugin's own words, as many of them as a client wants to read.
+pub(crate) fn refused(words: &str) -> Fault {
+    const CHARS_MAX: usize = 2_000;
+    let mut short: String = words.chars().take(CHARS_MAX).collect();
+    if short.len() < words.len() {
+        short.push('…');
+    }
+    Fault::Refused(short)
+}
+
 /// The innermost functions, where the component has names.
 fn functions(error: &wasmtime::Error) -> String {
     let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);

@@ -1,12 +1,12 @@
 //! One instance of a component, alive for one request, and the only way to call it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use minerva_engine::plugin::{Error, Fault, Identity, SessionContext};
 use minerva_engine::step::Step;
-use wasmtime::Store;
 use wasmtime::component::{Instance as Wasm, InstancePre, ResourceTable};
+use wasmtime::{Store, UpdateDeadline};
 
 use crate::runtime::{Permit, Runtime};
 use crate::state::{Phase, Quota, Rows, Speaker, State, WORK_BYTES_MAX};
@@ -63,10 +63,14 @@ impl Component {
             step: Step::default(),
             phase: Phase::Outside,
             rows,
+            deadline: None,
         };
         let mut store = Store::new(self.runtime.engine(), state);
         store.limiter(|state| &mut state.quota);
-        store.epoch_deadline_trap();
+        store.epoch_deadline_callback(|store| match store.data().deadline {
+            Some(deadline) if Instant::now() >= deadline => Ok(UpdateDeadline::Interrupt),
+            _ => Ok(UpdateDeadline::Continue(1)),
+        });
         store.set_hostcall_fuel(limits.output_bytes);
         Ok(Instance { store, pre: self.pre.clone(), identity: self.identity.clone(), dead: None, permit })
     }
@@ -102,6 +106,8 @@ impl Instance {
         state.quota.work_left = WORK_BYTES_MAX;
         let result = {
             let _running = self.permit.runtime().ticker().call();
+            // None, and so no end, where the sum is beyond what the clock can say.
+            self.store.data_mut().deadline = Instant::now().checked_add(deadline);
             self.store.set_epoch_deadline(Ticker::ticks(deadline));
             body(&mut self.store)
         };

@@ -14,6 +14,7 @@ use wasmtime::component::ResourceAny;
 use crate::args::Schema;
 use crate::bindings::exports::minerva::plugin::sampler::{self as wit, Guest, GuestIndices};
 use crate::bindings::minerva::plugin::types;
+use crate::fault::refused;
 use crate::instance::{Component, Instance};
 use crate::state::{Phase, Rows};
 
@@ -62,7 +63,7 @@ impl SamplerPlugin for WasmSampler {
             let session = guest.session().call_open(&mut *store, &args, prompt)?;
             Ok(session.map(|session| (guest, session)))
         })?;
-        let (guest, session) = opened.map_err(|words| refuse(Fault::Refused(words)))?;
+        let (guest, session) = opened.map_err(|words| refuse(refused(&words)))?;
         let shared =
             Arc::new(Shared { instance: Mutex::new(instance), guest, descriptor: self.descriptor.clone() });
         Ok(Box::new(Session {
@@ -121,8 +122,7 @@ impl Sampler for Session {
         let deadline = instance.runtime().options().limits.fork;
         let forked = instance
             .call("fork", deadline, |store| self.shared.guest.session().call_fork(store, self.session))?;
-        let session =
-            forked.map_err(|words| Error::new(instance.identity(), "fork", Fault::Refused(words)))?;
+        let session = forked.map_err(|words| Error::new(instance.identity(), "fork", refused(&words)))?;
         let cut = types::Candidates { ids: Vec::new(), logits: Vec::new() };
         Ok(Box::new(Self { shared: Arc::clone(&self.shared), session, cut }))
     }
@@ -136,7 +136,7 @@ impl Sampler for Session {
         let result = instance.call("rollback", deadline, |store| {
             self.shared.guest.session().call_rollback(store, self.session, tokens)
         })?;
-        result.map_err(|words| instance.fail("rollback", Fault::Refused(words)))
+        result.map_err(|words| instance.fail("rollback", refused(&words)))
     }
 
     fn close(&mut self) -> Result<Option<String>, Error> {

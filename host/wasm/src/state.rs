@@ -1,6 +1,7 @@
 //! What a store holds beside the instance: who is running, for whom, within which limits.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use minerva_engine::plugin::{Fault, SessionContext};
 use minerva_engine::step::Step;
@@ -25,6 +26,8 @@ pub(crate) struct State {
     pub(crate) step: Step,
     pub(crate) phase: Phase,
     pub(crate) rows: Rows,
+    /// When the call under way has to be over.
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// Who a log line is from.

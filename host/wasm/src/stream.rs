@@ -9,6 +9,7 @@ use wasmtime::component::ResourceAny;
 
 use crate::args::Schema;
 use crate::bindings::exports::minerva::plugin::streaming::{self as wit, Guest, GuestIndices};
+use crate::fault::refused;
 use crate::instance::{Component, Instance};
 use crate::state::Rows;
 
@@ -41,7 +42,7 @@ impl StreamPlugin for WasmStream {
             let session = guest.session().call_open(&mut *store, &args)?;
             Ok(session.map(|session| (guest, session)))
         })?;
-        let (guest, session) = opened.map_err(|words| refuse(Fault::Refused(words)))?;
+        let (guest, session) = opened.map_err(|words| refuse(refused(&words)))?;
         Ok(Box::new(Session { instance, guest, session }))
     }
 }

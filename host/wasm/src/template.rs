@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::args::Schema;
 use crate::bindings::exports::minerva::plugin::template::{self as wit, GuestIndices};
+use crate::fault::refused;
 use crate::instance::{Component, Instance};
 use crate::state::Rows;
 
@@ -37,7 +38,7 @@ impl Template for WasmTemplate {
         let rendered = instance.start("render", deadline, |store, wasm| {
             self.indices.load(&mut *store, wasm)?.call_render(store, &chat, &args)
         })?;
-        let prompt = rendered.map_err(|words| refuse(Fault::Refused(words)))?;
+        let prompt = rendered.map_err(|words| refuse(refused(&words)))?;
         checked(prompt, &instance).map_err(|why| refuse(Fault::Invalid(why)))
     }
 }

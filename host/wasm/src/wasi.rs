@@ -72,7 +72,7 @@ impl View {
             }
             None => self.last_error.lines().last().unwrap_or_default().to_owned(),
         };
-        text.trim().chars().take(300).collect()
+        text.trim().chars().filter(|c| !c.is_control()).take(300).collect()
     }
 }
 
@@ -113,9 +113,7 @@ pub(crate) fn link(linker: &mut Linker<State>, component: &Component) -> Result<
         let mut target = linker.instance(name)?;
         for (item, export) in instance.exports(&engine) {
             match export.ty {
-                ComponentItem::ComponentFunc(function) => {
-                    define(&mut target, interface, item, &function, name)?;
-                }
+                ComponentItem::ComponentFunc(_) => define(&mut target, interface, item, name)?,
                 ComponentItem::Resource(_) => {
                     target.resource(item, ResourceType::host::<Handle>(), |_, _| Ok(()))?;
                 }
@@ -136,7 +134,6 @@ fn define(
     to: &mut LinkerInstance<'_, State>,
     interface: &str,
     name: &str,
-    _ty: &ComponentFunc,
     full_interface: &str,
 ) -> Result<()> {
     let handle = |descriptor| move |_: Context<'_>, (): ()| Ok((Resource::<Handle>::new_own(descriptor),));

@@ -1,5 +1,7 @@
 //! What is wrong with a file is said when it is loaded.
 
+use std::path::Path;
+
 use minerva_wasm::{Error, Options, Runtime};
 
 use crate::support::{bundled, guest, runtime};
@@ -46,7 +48,7 @@ fn what_is_truncated_or_garbled() {
 
 #[test]
 fn what_cannot_be_read() {
-    let load = |path: &str| runtime().load("x", std::path::Path::new(path)).map(|plugin| plugin.identity);
+    let load = |path: &str| runtime().load("x", Path::new(path)).map(|plugin| plugin.identity);
     let missing = load("/nowhere/x.wasm").unwrap_err().to_string();
     assert!(missing.starts_with("plugin 'x' cannot be read from /nowhere/x.wasm: "), "{missing}");
     let folder = load("/").unwrap_err().to_string();
@@ -132,4 +134,21 @@ fn the_full_row_is_granted_or_not() {
     assert_eq!(said, "plugin 'full-row' wants to see every logit (the tier full-row), which was not granted");
     // To look at it is allowed.
     assert_eq!(modest.inspect("full-row", &guest("full-row")).unwrap().identity.version, "0.1.0");
+}
+
+/// A guest that no test names tests nothing.
+#[test]
+fn every_guest_is_named() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let sources: String = std::fs::read_dir(&here)
+        .unwrap()
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    for folder in std::fs::read_dir(here.join("../../../tests/guests")).unwrap() {
+        let folder = folder.unwrap();
+        let name = folder.file_name().into_string().unwrap();
+        if folder.path().join("Cargo.toml").exists() {
+            assert!(sources.contains(&format!("(\"{name}\")")), "no test names the guest {name}");
+        }
+    }
 }

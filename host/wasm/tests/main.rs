@@ -4,6 +4,6 @@ mod support;
 
 mod bundled;
 mod commands;
+mod conversation;
 mod hostile;
 mod loading;
-mod wasi;

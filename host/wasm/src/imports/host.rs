@@ -41,6 +41,8 @@ pub(crate) fn log(speaker: &mut Speaker, level: Level, message: &str) {
         return;
     }
     *log_bytes_left -= cost;
+    // A line is a line: a plugin cannot write what looks like somebody else's.
+    let message = &message.replace(char::is_control, " ");
     match level {
         Level::ERROR => tracing::error!(target: TARGET, %plugin, %version, %request, "{message}"),
         Level::WARN => tracing::warn!(target: TARGET, %plugin, %version, %request, "{message}"),

@@ -1,6 +1,7 @@
 //! Every kind of plugin, and misbehaves in whatever call and way its arguments say: `{"at": "pick", "how": "spin"}`.
 #![expect(clippy::infinite_iter, reason = "that is the point")]
 
+use std::hash::BuildHasher as _;
 use std::hint::black_box;
 
 use minerva_plugin::prelude::*;
@@ -59,10 +60,11 @@ impl Misdeed {
     }
 }
 
+/// Takes memory without touching it, so that the limit is met well before any deadline.
 fn hog() -> ! {
     let mut kept = Vec::new();
     loop {
-        kept.push(black_box(vec![1_u8; 1 << 20]));
+        kept.push(black_box(Vec::<u8>::with_capacity(1 << 20)));
     }
 }
 
@@ -185,6 +187,12 @@ impl Template for BadTemplate {
             Some("bad token") => drop(prompt.tokens([u32::MAX])),
             Some("giant") => drop(prompt.text("x".repeat(9 << 20))),
             Some("empty stop") => drop(prompt.stop("")),
+            Some("look at the clock") => {
+                let now =
+                    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+                let random = std::hash::RandomState::new().hash_one("a hash map's seed");
+                prompt.text(format!("{} s, {random:x}", now.as_secs()));
+            }
             Some("echo") => drop(prompt.text(format!("{chat:?}"))),
             _ => drop(prompt.text("fine")),
         }

@@ -1,4 +1,4 @@
-//! The WASI that plugins get is empty, and tells every instance the same.
+//! What a template is told, and what it is not.
 
 use minerva_engine::plugin::Part;
 use minerva_engine::request::{Chat, Content, Message, ToolCall};
@@ -29,4 +29,18 @@ fn a_conversation_arrives_whole() {
         text,
         r#"Chat { messages: [Message { role: "assistant", content: [Text("a"), Text("b")], name: Some("Ada"), tool_calls: [ToolCall { id: "1", name: "f", arguments: "{}" }], tool_call_id: Some("0"), reasoning: Some("hm") }], tools: ["{\"type\":\"function\"}"], variables: "{\"enable_thinking\":false}", continue_last: true }"#,
     );
+}
+
+#[test]
+fn every_instance_sees_the_same_world() {
+    let template = loaded("misbehaving").template.unwrap();
+    let look = || {
+        let args = json!({"at": "render", "how": "look at the clock"});
+        template.render(&context(), &Chat::default(), &args).unwrap().parts
+    };
+    let first = look();
+    let [Part::Text(text)] = &first[..] else { panic!("{first:?}") };
+    assert!(text.starts_with("946684800 s, "), "{text}");
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    assert_eq!(look(), first);
 }
