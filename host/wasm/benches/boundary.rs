@@ -70,7 +70,7 @@ fn loading(criterion: &mut Criterion) {
     for name in ["sampler-min-p", "stream-redact"] {
         let bytes = std::fs::read(bundled(name)).expect("it is built");
         group.bench_function(name, |bencher| {
-            bencher.iter(|| runtime().load("bench", &bytes).expect("it loads"))
+            bencher.iter(|| runtime().load("bench", &bytes).expect("it loads"));
         });
     }
     group.finish();

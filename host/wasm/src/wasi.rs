@@ -129,7 +129,6 @@ type Context<'a> = StoreContextMut<'a, State>;
 /// What a guest may write at once.
 const WRITE_BYTES_MAX: u64 = 64 << 10;
 
-#[expect(clippy::too_many_lines, reason = "a table")]
 fn define(
     to: &mut LinkerInstance<'_, State>,
     interface: &str,
@@ -200,7 +199,6 @@ fn define(
                     return Err(Denied::limit("random bytes", RANDOM_BYTES_MAX as usize, "bytes"));
                 }
                 let view = &mut store.data_mut().wasi;
-                #[expect(clippy::cast_possible_truncation, reason = "the top byte is meant")]
                 let bytes = (0..count).map(|_| (view.next_random() >> 56) as u8).collect::<Vec<_>>();
                 Ok((bytes,))
             }),

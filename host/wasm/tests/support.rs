@@ -1,12 +1,14 @@
 //! Components, built once, and a model's vocabulary for them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use minerva_engine::model::{Encode, Error, Special, Token, Vocabulary};
 use minerva_engine::plugin::{Plugin, SessionContext};
-use minerva_wasm::{Options, Runtime};
+use minerva_wasm::{Limits, Options, Runtime};
 
 /// The root of the repository.
 fn root() -> PathBuf {
@@ -44,19 +46,28 @@ pub(crate) fn guest(name: &str) -> PathBuf {
     BUILT.get_or_init(|| built("tests/guests")).join(format!("guest_{}.wasm", name.replace('-', "_")))
 }
 
-/// A runtime for all tests that need no limits of their own.
+/// A runtime for all tests that need no limits of their own. It is patient: a test machine may be busy, and a test
+/// of another limit must not run into a deadline.
 pub(crate) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::new(Options { full_row: true, ..Options::default() }).expect("a runtime"))
+    RUNTIME.get_or_init(|| {
+        let mut options = Options { full_row: true, ..Options::default() };
+        let Limits { describe, open, advance, pick, fork, rollback, render, push, close, .. } =
+            &mut options.limits;
+        for deadline in [describe, open, advance, pick, fork, rollback, render, push, close] {
+            *deadline = Duration::from_secs(60);
+        }
+        Runtime::new(options).expect("a runtime")
+    })
 }
 
-/// A plugin that is loaded once.
+/// A plugin that is loaded once, into the patient runtime.
 pub(crate) fn loaded(name: &'static str) -> Plugin {
-    static LOADED: OnceLock<std::sync::Mutex<std::collections::BTreeMap<&str, Plugin>>> = OnceLock::new();
-    let mut loaded = LOADED.get_or_init(Default::default).lock().unwrap_or_else(|error| error.into_inner());
+    static LOADED: OnceLock<Mutex<BTreeMap<&str, Plugin>>> = OnceLock::new();
+    let mut loaded = LOADED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     let load = || {
-        let folder = root().join("plugins").join(name);
-        let path = if folder.exists() { bundled(name) } else { guest(name) };
+        let is_bundled = root().join("plugins").join(name).exists();
+        let path = if is_bundled { bundled(name) } else { guest(name) };
         runtime().load(name, &path).unwrap_or_else(|error| panic!("{error}"))
     };
     loaded.entry(name).or_insert_with(load).clone()

@@ -62,7 +62,7 @@ impl HostTokenSet for State {
         self.quota.work(words.len() * 4)?;
         words.truncate(size.div_ceil(32));
         if words.len() == size.div_ceil(32)
-            && size % 32 != 0
+            && !size.is_multiple_of(32)
             && let Some(last) = words.last_mut()
         {
             *last &= (1 << (size % 32)) - 1;
