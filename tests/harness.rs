@@ -20,7 +20,7 @@ pub(crate) fn root() -> PathBuf {
 /// The program, ready for arguments.
 pub(crate) fn minerva(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_minerva"));
-    command.args(arguments).stdin(Stdio::null());
+    command.args(arguments).env("RUST_LOG", "warn").stdin(Stdio::null());
     command
 }
 

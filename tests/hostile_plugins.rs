@@ -5,66 +5,80 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, asking, guests, plugins, run, shown};
 
-/// Serves the good plugins and the bad ones.
+/// Serves the good plugins, and one that misbehaves as its arguments say.
 fn start() -> Server {
-    let mut named: Vec<String> = Vec::new();
-    for entry in std::fs::read_dir(guests()).expect("the guests") {
-        let path = entry.expect("an entry").path();
-        let name = path.file_stem().expect("a stem").to_string_lossy().into_owned();
-        // What does not load is another test's.
-        if run(&["plugin", "check", path.to_str().expect("a path")]).status.success() {
-            named.push(format!("--plugin={name}={}", path.display()));
-        }
-    }
     let plugins = plugins().display().to_string();
-    let mut arguments = vec!["serve", "--port", "0", "-np", "8", "--plugins-dir", plugins.as_str()];
-    arguments.extend(named.iter().map(String::as_str));
-    Server::start_with(&arguments)
+    let bad = format!("bad={}", guests().join("guest-misbehaving.wasm").display());
+    Server::start_with(&["serve", "--port", "0", "-np", "8", "--plugins-dir", &plugins, "--plugin", &bad])
 }
 
-fn using(kind: &str, id: &str) -> Value {
+fn using(choice: Value) -> Value {
     let mut request = asking("What is Minerva?");
     request["max_tokens"] = json!(40);
     request["temperature"] = json!(0);
-    let one = json!({ "id": id });
-    request["minerva"] = if kind == "template" { json!({ "template": one }) } else { json!({ kind: [one] }) };
+    request["minerva"] = choice;
     request
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_plugin_fails_its_own_request_and_no_other() {
     let server = start();
-    let neighbour = using("samplers", "min-p");
+    let neighbour = using(json!({ "samplers": [{ "id": "min-p" }], "stream": [{ "id": "redact" }] }));
     let alone = server.chat(&neighbour).await;
-    let (_, listed) = server.get("/v1/plugins").await;
-    let listed = listed["data"].as_array().expect("a list").clone();
-    let mut tried = 0;
-    for plugin in &listed {
-        let name = plugin["id"].as_str().or(plugin["name"].as_str()).expect("a name");
-        if ["min-p", "persona", "redact"].contains(&name) {
-            continue;
-        }
-        let kinds = plugin["kinds"].as_array().cloned().unwrap_or_else(|| vec![plugin["kind"].clone()]);
-        for kind in kinds {
-            let key = match kind.as_str() {
-                Some("sampler") => "samplers",
-                Some(other) => other,
-                None => panic!("no kind: {plugin}"),
-            };
-            let bad = using(key, name);
-            let ((status, answer), said) =
-                tokio::join!(server.post("/v1/chat/completions", &bad), server.chat(&neighbour));
-            assert_eq!(said, alone, "beside {name}");
-            if status != 200 {
-                let message = answer["error"]["message"].as_str().expect("a message");
-                assert!(message.contains(name), "{name}: {message}");
-                assert!(status == 500 || status == 400, "{name}: {status} {message}");
+    // What it does, and what the error must say; each in the first and in a later call of every kind.
+    let misdeeds = [
+        ("panic", "trapped"),
+        ("trap", "trapped"),
+        ("spin", "deadline"),
+        ("hog", "memory"),
+        ("recurse", "trapped"),
+        ("hoard handles", "limit"),
+        ("encode for ever", "limit"),
+    ];
+    let places = [
+        ("template", "render"),
+        ("samplers", "open"),
+        ("samplers", "advance"),
+        ("samplers", "pick"),
+        ("stream", "open"),
+        ("stream", "push"),
+        ("stream", "close"),
+    ];
+    for (how, expected) in misdeeds {
+        for (kind, at) in places {
+            if how == "hoard handles" && kind != "samplers" {
+                continue;
             }
-            tried += 1;
+            let one = json!({ "id": "bad", "args": { "at": at, "how": how } });
+            let choice = if kind == "template" { json!({ kind: one }) } else { json!({ kind: [one] }) };
+            let bad = using(choice);
+            let (answer, said) =
+                tokio::join!(server.post("/v1/chat/completions", &bad), server.chat(&neighbour));
+            let (status, answer) = answer;
+            assert_eq!(said, alone, "beside one that does {how} in {at}");
+            let message = answer["error"]["message"].as_str().unwrap_or_default();
+            assert_eq!(status, 500, "{how} in {kind} {at}: {answer}");
+            for part in ["bad", "0.1.0", at, expected] {
+                assert!(message.contains(part), "{how} in {kind} {at}: no '{part}' in {message}");
+            }
         }
     }
-    assert!(tried >= 5, "only {tried} bad plugins were tried: {listed:?}");
     server.becomes_idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_that_may_be_skipped_is_reported_and_the_answer_goes_on() {
+    let server = start();
+    let plain = server.chat(&using(json!({}))).await;
+    for (kind, at) in [("samplers", "pick"), ("stream", "push"), ("template", "render")] {
+        let one = json!({ "id": "bad", "args": { "at": at, "how": "panic" }, "on_fault": "skip" });
+        let choice = if kind == "template" { json!({ kind: one }) } else { json!({ kind: [one] }) };
+        let (status, answer) = server.post("/v1/chat/completions", &using(choice)).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(answer["choices"][0]["message"]["content"], plain, "{at}");
+        let fault = &answer["minerva"]["plugins"][0]["fault"];
+        assert!(fault.is_string() || fault.is_object(), "{at}: {answer}");
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn each_broken_file_is_named_with_what_is_wrong() {
     corrupt[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
     let cases = [
         (folder.join("missing.gguf"), "missing.gguf"),
-        (folder.to_path_buf(), "folder"),
+        (folder.to_path_buf(), "directory"),
         (written(folder, "empty.gguf", b""), "empty"),
         (written(folder, "text.gguf", b"this is no model, it only looks for trouble"), "GGUF"),
         (written(folder, "head.gguf", &whole[..100]), "head.gguf"),
@@ -37,8 +37,8 @@ fn each_broken_file_is_named_with_what_is_wrong() {
             let output = run(&command);
             let error = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(1), "{path}: {}", shown(&output));
-            let last = error.lines().rfind(|line| line.starts_with("minerva: ")).unwrap_or_default();
-            assert!(last.contains(expected) && last.contains(path), "{path}: {}", shown(&output));
+            let said = error.find("minerva: ").map_or("", |at| &error[at..]);
+            assert!(said.contains(expected) && said.contains(path), "{path}: {}", shown(&output));
             assert!(!error.contains("panicked"), "{path}: {}", shown(&output));
         }
     }

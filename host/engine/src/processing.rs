@@ -113,7 +113,7 @@ impl Link {
                 passed.push(Item::Chunk(chunk));
                 continue;
             };
-            if let Some(reason) = self.pass(outputs, Some(chunk), &mut passed) {
+            if let Some(reason) = self.pass(outputs, Some(&chunk), &mut passed) {
                 return Ok((passed, Some(reason)));
             }
         }
@@ -130,7 +130,7 @@ impl Link {
     fn pass(
         &self,
         outputs: Vec<Output>,
-        from: Option<Chunk>,
+        from: Option<&Chunk>,
         passed: &mut Vec<Item>,
     ) -> Option<FinishReason> {
         for output in outputs {
@@ -138,7 +138,7 @@ impl Link {
                 Output::Text(text) if text.is_empty() => continue,
                 Output::Text(text) => {
                     // The tokens belong to the text only as long as it is what they decode to.
-                    let tokens = match &from {
+                    let tokens = match from {
                         Some(chunk) if chunk.text == text => chunk.tokens.clone(),
                         _ => Vec::new(),
                     };

@@ -12,6 +12,11 @@ use crate::error::Error;
 use crate::host::Minerva;
 use crate::memory;
 
+/// Models below this are decoded by one thread, unless more are asked for. Their layers are so small that a second
+/// thread gains little, and ggml's threads wait for each other by spinning, at every layer: beside anything else that
+/// is busy, two took a thousand times as long as one.
+const SMALL_MODEL_BYTES: u64 = 64 << 20;
+
 /// Builds a [`Minerva`].
 #[must_use]
 pub struct Builder {
@@ -128,6 +133,9 @@ impl Builder {
             Some(slots) => slots,
             None => memory::slots(&file, self.llama.context),
         };
+        if self.llama.threads == 0 && file.file_bytes() < SMALL_MODEL_BYTES {
+            self.llama.threads = 1;
+        }
         let model = minerva_llama::load(&self.llama, &mut self.progress)?;
         let engine = Engine::start(Box::new(model), self.engine)?;
         Ok(Minerva { engine, plugins: self.plugins, runtime })

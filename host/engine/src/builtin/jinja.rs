@@ -174,6 +174,7 @@ fn tool_call(call: &ToolCall) -> Value {
 }
 
 /// JSON as Python's `json.dumps(value, ensure_ascii=False, indent=indent)` writes it.
+#[expect(clippy::needless_pass_by_value, reason = "minijinja calls filters with owned arguments")]
 fn to_json(value: JinjaValue, options: Kwargs) -> Result<String, minijinja::Error> {
     let indent: Option<usize> = options.get("indent")?;
     // Others that transformers takes make no difference to what templates do with them.

@@ -56,11 +56,12 @@ async fn serve(arguments: ServeArguments) -> Result<()> {
                 return;
             }
         };
-        announce(&minerva, &name, &shown_address);
         let id = aliases.first().cloned().unwrap_or(name.clone());
         let mut served = ServedModel::new(id, minerva.handle());
-        served.aliases = aliases.into_iter().skip(1).chain([name]).collect();
+        served.aliases = aliases.into_iter().skip(1).chain([name.clone()]).collect();
         models.insert(served);
+        // Who reads this may ask at once.
+        announce(&minerva, &name, &shown_address);
         // Returns when the server drops its end.
         let _ = released.recv();
         drop(minerva);
