@@ -55,7 +55,7 @@ plugins: setup
 
 HAVE_CMAKE := $(shell command -v cmake)
 HAVE_CLANG := $(shell command -v clang-22 clang-21 clang-20 clang-19 clang-18 clang | head -n 1)
-HAVE_LIBCLANG := $(shell ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib*/libclang*.so* /usr/lib/*/libclang*.so* \
+HAVE_LIBCLANG := $(shell ls /usr/lib/llvm-*/lib/libclang.so* /usr/lib*/libclang.so* /usr/lib/*/libclang.so* /usr/lib/*/libclang-[0-9]*.so* \
     /Library/Developer/CommandLineTools/usr/lib/libclang.dylib \
     /Applications/Xcode.app/Contents/Developer/Toolchains/XcodeDefault.xctoolchain/usr/lib/libclang.dylib \
     /opt/homebrew/opt/llvm/lib/libclang.dylib 2>/dev/null | head -n 1)
