@@ -302,7 +302,7 @@ def write_card(table, sample_text):
     path = Path(__file__).parent / "MODEL_CARD.md"
     card = path.read_text()
     for name, text in (("scores", table), ("samples", sample_text.strip())):
-        card = re.sub(rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)", lambda match: match.group(1) + text + match.group(2), card, flags=re.S)
+        card = re.sub(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda match: match.group(1) + text + "\n" + match.group(2), card, flags=re.S)
     path.write_text(card)
 
 

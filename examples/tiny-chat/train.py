@@ -134,6 +134,16 @@ class Muon:
             self.buffers[form].copy_(state[str(form)])
 
 
+def groups(model):
+    """The matrices of the layers, and everything else."""
+    named = list(model.named_parameters())
+    return [p for n, p in named if p.dim() == 2 and "embedding" not in n], [p for n, p in named if p.dim() != 2 or "embedding" in n]
+
+
+def optimiser(others, rate):
+    return torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+
+
 def schedule(step, warm_up, decay_from, steps):
     if step < warm_up:
         return (step + 1) / warm_up
@@ -202,10 +212,8 @@ def work(worker, options):
     torch.manual_seed(options.seed)
     model = Model(Shape(layers=options.layers))
     parameters = list(model.parameters())
-    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embedding" not in n]
-    others = [p for n, p in model.named_parameters() if p.dim() != 2 or "embedding" in n]
-    muon = Muon(matrices)
-    adam = torch.optim.AdamW(others, lr=options.embedding_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    matrices, others = groups(model)
+    muon, adam = Muon(matrices), optimiser(others, options.embedding_rate)
     step, tokens_seen, position = 0, 0, (0, 0)
     resume = options.resume or options.run / "last.pt"
     if resume.exists():
