@@ -70,10 +70,10 @@ async fn two_hundred_disconnects_leave_no_sequence() {
         let server = &server;
         async move {
             let mut request = asking(QUESTIONS[index % QUESTIONS.len()]);
-            request["stream"] = json!(index % 3 != 0);
+            request["stream"] = json!(!index.is_multiple_of(3));
             request["ignore_eos"] = json!(true);
             request["max_tokens"] = json!(1000);
-            if index % 2 == 0 {
+            if index.is_multiple_of(2) {
                 request["minerva"] =
                     json!({ "samplers": [{ "id": "min-p" }], "stream": [{ "id": "redact" }] });
             }

@@ -20,7 +20,6 @@ pub struct Minerva {
 
 impl Minerva {
     /// Begins with the built-in model, no plugins, and defaults for this machine.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::new()
     }
