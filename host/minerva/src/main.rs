@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         None => command::serve::run(arguments.serve),
         Some(Command::Serve(serve)) => command::serve::run(*serve),
-        Some(Command::Run(run)) => command::run::run(*run),
+        Some(Command::Run(run)) => command::run::run(&run),
         Some(Command::Plugin(plugin)) => command::plugin::run(plugin),
         Some(Command::Models(models)) => command::models::run(models),
     };

@@ -270,7 +270,7 @@ mod tests {
             ),
             (
                 "a command lifts the ban",
-                Params { ignore_end: true, ..greedy.clone() },
+                Params { ignore_end: true, ..greedy },
                 with(Commands { allow_end: Some(true), ..Commands::default() }),
                 0,
             ),

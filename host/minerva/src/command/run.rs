@@ -13,8 +13,8 @@ use crate::command::{progress_bar, show_part};
 use crate::config::RunArguments;
 
 /// Answers the prompt.
-pub(crate) fn run(arguments: RunArguments) -> Result<()> {
-    let prompt = prompt(&arguments)?;
+pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
+    let prompt = prompt(arguments)?;
     let bar = progress_bar("loading the model");
     let shown = bar.clone();
     let builder = arguments.model.builder()?.on_progress(move |part| {
@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: RunArguments) -> Result<()> {
     let minerva = builder.slots(slots).context(context).build()?;
     bar.finish_and_clear();
 
-    let request = request(&minerva, &arguments, prompt)?;
+    let request = request(&minerva, arguments, prompt)?;
     let runtime = tokio::runtime::Runtime::new()?;
     let finished = runtime.block_on(print_answer(&minerva, request))?;
     if !arguments.quiet {
