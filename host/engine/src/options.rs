@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How an engine serves. Every limit that it has is here.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Most requests that wait for a slot; one more is [`Error::Overloaded`]. Default 256.
+    /// Most requests that wait for a slot; one more is [`Error::Overloaded`](crate::Error::Overloaded). Default 256.
     pub queue_limit: usize,
     /// Most tokens that wait for a stream's reader before its sequence pauses. Default 256.
     pub token_buffer: usize,
