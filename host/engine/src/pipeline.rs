@@ -147,15 +147,7 @@ fn render(
         Ok(Prompt { parts: vec![Part::Special(shared.template.render(chat)?)], stops: Vec::new() })
     };
     let Some(used) = template else { return Ok((native()?, None)) };
-    let identity = used.plugin.identity();
-    let mut report = Report {
-        name: identity.name.clone(),
-        version: identity.version.clone(),
-        kind: Kind::Template,
-        calls: 1,
-        fault: None,
-        meta: None,
-    };
+    let mut report = Report::new(used.plugin.identity(), Kind::Template);
     match used.plugin.render(context, chat, &used.args) {
         Ok(prompt) => Ok((prompt, Some(report))),
         Err(error) if used.on_fault == OnFault::Fail => Err(error.into()),
@@ -218,15 +210,7 @@ fn open_samplers(
     prompt: &[Token],
 ) -> Result<Vec<Link>, Error> {
     let open = |used: &Use<dyn crate::plugin::SamplerPlugin>| {
-        let identity = used.plugin.identity();
-        let mut report = Report {
-            name: identity.name.clone(),
-            version: identity.version.clone(),
-            kind: Kind::Sampler,
-            calls: 1,
-            fault: None,
-            meta: None,
-        };
+        let mut report = Report::new(used.plugin.identity(), Kind::Sampler);
         let session = match used.plugin.open(context, &used.args, prompt) {
             Ok(session) => Some(session),
             Err(error) if used.on_fault == OnFault::Fail => return Err(Error::Plugin(error)),

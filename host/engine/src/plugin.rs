@@ -283,6 +283,14 @@ pub struct Report {
     pub meta: Option<String>,
 }
 
+impl Report {
+    /// The report of a plugin that is about to be called for the first time.
+    pub(crate) fn new(identity: &Identity, kind: Kind) -> Self {
+        let (name, version) = (identity.name.clone(), identity.version.clone());
+        Self { name, version, kind, calls: 1, fault: None, meta: None }
+    }
+}
+
 /// The three kinds of plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {

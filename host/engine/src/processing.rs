@@ -37,15 +37,7 @@ enum Item {
 impl Pipe {
     pub(crate) fn open(context: &SessionContext, used: &[Use<dyn StreamPlugin>]) -> Result<Self, Error> {
         let open = |used: &Use<dyn StreamPlugin>| {
-            let identity = used.plugin.identity();
-            let mut report = Report {
-                name: identity.name.clone(),
-                version: identity.version.clone(),
-                kind: Kind::Stream,
-                calls: 1,
-                fault: None,
-                meta: None,
-            };
+            let mut report = Report::new(used.plugin.identity(), Kind::Stream);
             let session = match used.plugin.open(context, &used.args) {
                 Ok(session) => Some(session),
                 Err(error) if used.on_fault == OnFault::Fail => return Err(Error::Plugin(error)),
