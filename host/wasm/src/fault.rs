@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use minerva_engine::plugin::Fault;
+use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
 
 use crate::Limits;
 
@@ -45,6 +47,12 @@ pub(crate) fn of(error: &wasmtime::Error, deadline: Duration, last_words: &str, 
     }
     if error.is::<PoolConcurrencyLimitError>() {
         return Fault::Host("the memory set aside for plugin instances is used up".to_owned());
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return Fault::Limit { what: "resources", limit: limits.handles as u64, unit: "handles" };
+    }
+    if error.is::<I32Exit>() {
+        return Fault::Trap("called exit".to_owned());
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => {

@@ -1,6 +1,7 @@
 //! One instance of a component, alive for one request, and the only way to call it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::{Duration, Instant};
 
 use minerva_engine::plugin::{Error, Fault, Identity, SessionContext};
@@ -48,13 +49,12 @@ impl Component {
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(limits.handles);
         let state = State {
-            speaker: Speaker {
+            speaker: Arc::new(Speaker {
                 plugin: self.identity.name.as_str().into(),
                 version: self.identity.version.as_str().into(),
                 request: context.map_or_else(|| Arc::from(""), |context| context.request.as_str().into()),
-                log_bytes_left: limits.log_bytes,
-                silenced: false,
-            },
+                log_bytes_left: AtomicI64::new(limits.log_bytes.try_into().unwrap_or(i64::MAX)),
+            }),
             context: context.cloned(),
             quota: Quota::new(limits),
             resources,

@@ -313,7 +313,7 @@ fn link(
     component: &component::Component,
 ) -> Result<InstancePre<State>, Error> {
     let mut linker = runtime.linker();
-    wasi::link(&mut linker, component)
+    wasi::deny_the_rest(&mut linker, component)
         .and_then(|()| linker.instantiate_pre(component))
         .map_err(|error| does_not_fit(name, &error))
 }

@@ -1,6 +1,7 @@
 //! What a store holds beside the instance: who is running, for whom, within which limits.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Instant;
 
 use minerva_engine::plugin::{Fault, SessionContext};
@@ -15,7 +16,7 @@ use crate::wasi;
 
 /// A store's data.
 pub(crate) struct State {
-    pub(crate) speaker: Speaker,
+    pub(crate) speaker: Arc<Speaker>,
     /// `None` while the plugin describes itself: there is no model yet.
     pub(crate) context: Option<SessionContext>,
     pub(crate) quota: Quota,
@@ -35,8 +36,8 @@ pub(crate) struct Speaker {
     pub(crate) plugin: Arc<str>,
     pub(crate) version: Arc<str>,
     pub(crate) request: Arc<str>,
-    pub(crate) log_bytes_left: usize,
-    pub(crate) silenced: bool,
+    /// What the session may still write to the log; less than nothing when it was told that it may no more.
+    pub(crate) log_bytes_left: AtomicI64,
 }
 
 /// Which call of a sampler is under way.

@@ -1,5 +1,7 @@
 //! `minerva:plugin/host`.
 
+use std::sync::atomic::Ordering;
+
 use tracing::Level;
 use wasmtime::Result;
 
@@ -15,7 +17,7 @@ impl host::Host for State {
             GuestLevel::Info => Level::INFO,
             GuestLevel::Debug => Level::DEBUG,
         };
-        log(&mut self.speaker, level, &message);
+        log(&self.speaker, level, &message);
         Ok(())
     }
 }
@@ -24,23 +26,27 @@ impl host::Host for State {
 const TARGET: &str = "minerva::plugin";
 
 /// Logs a line of a plugin's, as far as its allowance goes. What a level filters out costs nothing of it.
-pub(crate) fn log(speaker: &mut Speaker, level: Level, message: &str) {
-    let Speaker { plugin, version, request, log_bytes_left, silenced } = speaker;
-    if *silenced || message.is_empty() {
+pub(crate) fn log(speaker: &Speaker, level: Level, message: &str) {
+    let Speaker { plugin, version, request, log_bytes_left } = speaker;
+    if message.is_empty() {
         return;
     }
     // A line costs at least something, or a flood of short ones would be free.
-    let cost = message.len() + 64;
-    if cost > *log_bytes_left {
-        *silenced = true;
-        tracing::warn!(
-            target: TARGET,
-            %plugin, %version, %request,
-            "plugin '{plugin}' {version} has logged all that a request may; the rest is dropped"
-        );
+    let cost = i64::try_from(message.len()).unwrap_or(i64::MAX).saturating_add(64);
+    let left = log_bytes_left.load(Ordering::Relaxed);
+    if cost > left {
+        // Said once: a session's calls come one after another.
+        if left >= 0 {
+            log_bytes_left.store(-1, Ordering::Relaxed);
+            tracing::warn!(
+                target: TARGET,
+                %plugin, %version, %request,
+                "plugin '{plugin}' {version} has logged all that a request may; the rest is dropped"
+            );
+        }
         return;
     }
-    *log_bytes_left -= cost;
+    log_bytes_left.store(left - cost, Ordering::Relaxed);
     // A line is a line: a plugin cannot write what looks like somebody else's.
     let message = &message.replace(char::is_control, " ");
     match level {

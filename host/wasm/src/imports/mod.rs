@@ -10,14 +10,16 @@ use wasmtime::component::{HasSelf, Linker};
 
 use crate::bindings::minerva::plugin;
 use crate::state::State;
+use crate::wasi;
 
-/// Offers all interfaces of `minerva:plugin`.
+/// Offers all interfaces of `minerva:plugin`, and an empty WASI.
 pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
     plugin::types::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     plugin::host::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     plugin::model::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     plugin::constraints::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
-    plugin::step::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
+    plugin::step::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    wasi::link(linker)
 }
 
 /// The interfaces that [`link`] offers.
