@@ -8,6 +8,8 @@ use crate::model::{Token, Vocabulary};
 pub struct TextDecoder {
     vocabulary: Arc<dyn Vocabulary>,
     stops: Vec<String>,
+    /// Control tokens whose text is wanted.
+    shown: Arc<[Token]>,
     /// Bytes that are not yet a character.
     bytes: Vec<u8>,
     /// Text that may be the beginning of a stop text.
@@ -28,12 +30,19 @@ impl TextDecoder {
     #[must_use]
     pub fn new(vocabulary: Arc<dyn Vocabulary>, mut stops: Vec<String>) -> Self {
         stops.retain(|stop| !stop.is_empty());
-        Self { vocabulary, stops, bytes: Vec::new(), held: String::new() }
+        Self { vocabulary, stops, shown: Arc::default(), bytes: Vec::new(), held: String::new() }
+    }
+
+    /// Shows the text of these control tokens: markup that somebody reads on the way.
+    #[must_use]
+    pub fn showing(self, shown: Arc<[Token]>) -> Self {
+        Self { shown, ..self }
     }
 
     /// Takes the next token. Control tokens and those that end a generation have no text.
     pub fn push(&mut self, token: Token) -> Decoded {
-        if !self.vocabulary.is_control(token) && !self.vocabulary.is_end(token) {
+        let is_hidden = self.vocabulary.is_control(token) && !self.shown.contains(&token);
+        if !is_hidden && !self.vocabulary.is_end(token) {
             self.bytes.extend_from_slice(self.vocabulary.piece(token));
         }
         take_characters(&mut self.bytes, &mut self.held);
@@ -91,7 +100,7 @@ fn take_characters(bytes: &mut Vec<u8>, text: &mut String) {
 }
 
 /// The length of the longest end of `text` that `stop` begins with.
-fn overlap(text: &str, stop: &str) -> usize {
+pub(crate) fn overlap(text: &str, stop: &str) -> usize {
     let longest = text.len().min(stop.len() - 1);
     let begins = |&length: &usize| {
         let start = text.len() - length;

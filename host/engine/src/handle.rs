@@ -6,7 +6,8 @@ use std::thread::JoinHandle;
 
 use crate::Error;
 use crate::builtin::jinja::JinjaTemplate;
-use crate::model::{Info, Model, Vocabulary};
+use crate::dialect::Dialect;
+use crate::model::{Encode, Info, Model, Token, Vocabulary};
 use crate::options::Options;
 use crate::pipeline::{self, Generation};
 use crate::queue::Queue;
@@ -31,12 +32,14 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// When the thread cannot be started.
+    /// When the thread cannot be started, or there is no dialect of the name in the options.
     pub fn start(model: Box<dyn Model>, options: Options) -> Result<Self, Error> {
         let info = model.info().clone();
         let vocabulary = model.vocabulary();
         let source = options.chat_template.as_deref().or(info.chat_template.as_deref());
         let template = JinjaTemplate::new(source, vocabulary.as_ref());
+        let dialect = dialect(&options, template.source())?;
+        let marks = marks(dialect, vocabulary.as_ref());
         let end_tokens = (0..info.vocabulary_size).filter(|&token| vocabulary.is_end(token)).collect();
         let queue = Arc::new(Queue::new(options.queue_limit));
         let gauges = Arc::new(Gauges::default());
@@ -55,7 +58,8 @@ impl Engine {
                 while closing.pop().is_some() {}
             })
             .map_err(|error| Error::Internal(format!("the engine's thread could not be started: {error}")))?;
-        let shared = Shared { info, vocabulary, template, end_tokens, options, queue, wake, gauges };
+        let shared =
+            Shared { info, vocabulary, template, dialect, marks, end_tokens, options, queue, wake, gauges };
         Ok(Self { handle: Handle { shared: Arc::new(shared) }, worker: Some(worker) })
     }
 
@@ -64,6 +68,28 @@ impl Engine {
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
+}
+
+/// The dialect that answers are read in.
+fn dialect(options: &Options, template: &str) -> Result<Dialect, Error> {
+    let Some(name) = &options.dialect else { return Ok(Dialect::of_template(template)) };
+    Dialect::named(name, template).ok_or_else(|| {
+        let names: Vec<&str> = Dialect::names().collect();
+        let message = format!("there is no dialect `{name}`; there are {}", names.join(", "));
+        Error::Invalid { param: "dialect".into(), message }
+    })
+}
+
+/// The control tokens among a dialect's marks.
+fn marks(dialect: Dialect, vocabulary: &dyn Vocabulary) -> Arc<[Token]> {
+    let as_token = |mark: &str| {
+        let how = Encode { add_special: false, parse_special: true };
+        match vocabulary.encode(mark, how).ok()?.as_slice() {
+            [token] if vocabulary.is_control(*token) => Some(*token),
+            _ => None,
+        }
+    };
+    dialect.marks().into_iter().filter_map(as_token).collect()
 }
 
 impl Drop for Engine {
@@ -98,6 +124,12 @@ impl Handle {
     pub async fn render(&self, chat: Chat) -> Result<String, Error> {
         let shared = Arc::clone(&self.shared);
         pipeline::blocking(move || Ok(shared.template.render(&chat)?)).await
+    }
+
+    /// How the model's answers are read.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.shared.dialect
     }
 
     /// What the model is.

@@ -15,6 +15,7 @@ pub mod builtin;
 mod options;
 mod pipeline;
 pub mod decoder;
+pub mod dialect;
 mod processing;
 mod queue;
 pub mod scheduler;

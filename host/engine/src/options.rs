@@ -19,6 +19,9 @@ pub struct Options {
     pub prefill_tokens_beside: Option<u32>,
     /// The Jinja chat template, instead of the model's own.
     pub chat_template: Option<String>,
+    /// The name of the [`Dialect`](crate::dialect::Dialect) in which the model calls tools, instead of the one that
+    /// its template tells.
+    pub dialect: Option<String>,
 }
 
 impl Default for Options {
@@ -31,6 +34,7 @@ impl Default for Options {
             sampling_patience: Duration::from_millis(10),
             prefill_tokens_beside: None,
             chat_template: None,
+            dialect: None,
         }
     }
 }

@@ -9,17 +9,19 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
+use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
 use crate::decoder::TextDecoder;
+use crate::dialect::{Piece, Reader, Wanted};
 use crate::event::{Event, FinishReason, Finished, Text, TokenLogprob, Usage};
 use crate::model::{Encode, Token, Vocabulary};
 use crate::plugin::{Chunk, Kind, OnFault, Part, Prompt, Report, SessionContext};
-use crate::processing::Pipe;
-use crate::request::{Chat, GenerateRequest, Input, Use};
+use crate::processing::{Item, Pipe};
+use crate::request::{Chat, GenerateRequest, Input, ReasoningFormat, Use};
 use crate::sampling::{Chosen, Link, Sampling};
-use crate::sequence::{End, Reader, Submission};
+use crate::sequence::{self, End, Submission};
 use crate::shared::Shared;
 
 /// Tokens taken from the worker at a time, when they wait: a slow reader pays the way to the plugins less often.
@@ -79,12 +81,13 @@ pub(crate) async fn generate(shared: Arc<Shared>, request: GenerateRequest) -> R
         sampling: Box::new(prepared.sampling),
         max_tokens: prepared.max_tokens,
         ignore_end: prepared.ignore_end,
-        reader: Reader { tokens, end },
+        reader: sequence::Reader { tokens, end },
         submitted: Instant::now(),
     })?;
     let seed = prepared.seed;
     let answer = Answer {
         decoder: prepared.decoder,
+        reader: prepared.reader,
         pipe: Some(prepared.pipe),
         tokens: Some(receive_token),
         end: Some(receive_end),
@@ -105,6 +108,7 @@ struct Prepared {
     prompt: Vec<Token>,
     sampling: Sampling,
     decoder: TextDecoder,
+    reader: Option<Reader>,
     pipe: Pipe,
     template: Option<Report>,
     max_tokens: u32,
@@ -115,10 +119,13 @@ struct Prepared {
 fn prepare(shared: &Shared, request: GenerateRequest) -> Result<Prepared, Error> {
     let GenerateRequest { id, input, params, template, samplers, stream } = request;
     let context = SessionContext { request: id, vocabulary: Arc::clone(&shared.vocabulary) };
+    let mut reader = None;
     let (prompt, mut stops, template) = match input {
         Input::Chat(chat) => {
             let (prompt, report) = render(shared, &context, &chat, template.as_ref())?;
-            (tokenise(shared.vocabulary.as_ref(), &prompt.parts)?, prompt.stops, report)
+            let tokens = tokenise(shared.vocabulary.as_ref(), &prompt.parts)?;
+            reader = Reader::new(shared.dialect, wanted(&chat, &tokens, shared.vocabulary.as_ref()));
+            (tokens, prompt.stops, report)
         }
         Input::Text(text) => {
             (tokenise(shared.vocabulary.as_ref(), &[Part::Special(text)])?, Vec::new(), None)
@@ -132,8 +139,25 @@ fn prepare(shared: &Shared, request: GenerateRequest) -> Result<Prepared, Error>
     let chain = open_samplers(&context, &samplers, &prompt)?;
     let ignore_end = params.ignore_end;
     let sampling = Sampling::new(params, seed, prompt.clone(), chain, Arc::clone(&shared.end_tokens));
-    let decoder = TextDecoder::new(context.vocabulary, stops);
-    Ok(Prepared { prompt, sampling, decoder, pipe, template, max_tokens, ignore_end, seed })
+    let mut decoder = TextDecoder::new(context.vocabulary, stops);
+    if reader.is_some() {
+        decoder = decoder.showing(Arc::clone(&shared.marks));
+    }
+    Ok(Prepared { prompt, sampling, decoder, reader, pipe, template, max_tokens, ignore_end, seed })
+}
+
+/// What is to be read out of the answer to a conversation.
+fn wanted(chat: &Chat, prompt: &[Token], vocabulary: &dyn Vocabulary) -> Wanted {
+    /// More than any mark has.
+    const END_TOKENS: usize = 32;
+    let name = |tool: &Value| tool.pointer("/function/name").and_then(Value::as_str).map(str::to_owned);
+    let end = prompt[prompt.len().saturating_sub(END_TOKENS)..].iter();
+    let end: Vec<u8> = end.flat_map(|token| vocabulary.piece(*token)).copied().collect();
+    Wanted {
+        reasoning: chat.reasoning == ReasoningFormat::Apart,
+        tools: chat.tools.iter().filter_map(name).collect(),
+        prompt_end: String::from_utf8_lossy(&end).into_owned(),
+    }
 }
 
 /// Makes the prompt by the request's template, or by the model's own.
@@ -248,6 +272,8 @@ impl Drop for Wake {
 /// The reader's side of a generation.
 struct Answer {
     decoder: TextDecoder,
+    /// Takes thinking and calls of tools out of the text.
+    reader: Option<Reader>,
     /// `None` while a blocking thread has it.
     pipe: Option<Pipe>,
     /// `None` once no more are wanted.
@@ -342,10 +368,13 @@ impl Answer {
         chunk: Chunk,
         closing: Option<FinishReason>,
     ) -> Result<Option<FinishReason>, Error> {
+        let items = self.read(chunk, closing.is_some());
         if self.pipe.as_ref().is_some_and(Pipe::is_empty) {
-            if !chunk.text.is_empty() || (closing.is_some() && !self.logprobs.is_empty()) {
-                let logprobs = std::mem::take(&mut self.logprobs);
-                self.ready.push_back(Event::Text(Text { text: chunk.text, logprobs }));
+            for item in items {
+                self.say(item.into_event());
+            }
+            if closing.is_some() && !self.logprobs.is_empty() {
+                self.say(Event::Text(Text::default()));
             }
             return Ok(None);
         }
@@ -353,19 +382,47 @@ impl Answer {
             return Err(Error::Internal("the stream processors are lost".into()));
         };
         let (pipe, processed) = blocking(move || {
-            let processed = pipe.process(chunk, closing);
+            let processed = pipe.process(items, closing);
             Ok((pipe, processed))
         })
         .await?;
         self.pipe = Some(pipe);
         let processed = processed?;
-        for mut event in processed.events {
-            if let Event::Text(text) = &mut event {
-                text.logprobs = std::mem::take(&mut self.logprobs);
-            }
-            self.ready.push_back(event);
+        for event in processed.events {
+            self.say(event);
         }
         Ok(processed.stopped)
+    }
+
+    /// Text with what it is to a client: thinking and calls of tools are no longer text.
+    fn read(&mut self, chunk: Chunk, last: bool) -> Vec<Item> {
+        let Some(reader) = &mut self.reader else {
+            return if chunk.text.is_empty() { Vec::new() } else { vec![Item::Chunk(chunk)] };
+        };
+        let mut pieces = reader.push(&chunk.text);
+        if last {
+            pieces.extend(reader.finish());
+        }
+        let Chunk { text: whole, tokens } = chunk;
+        let mut tokens = Some(tokens);
+        let item = |piece| match piece {
+            // The tokens belong to the text only as long as it is what they decode to.
+            Piece::Text(text) if text == whole => {
+                Item::Chunk(Chunk { text, tokens: tokens.take().unwrap_or_default() })
+            }
+            Piece::Text(text) => Item::Chunk(Chunk { text, tokens: Vec::new() }),
+            Piece::Reasoning(text) => Item::Event(Event::Reasoning(text)),
+            Piece::Tool(delta) => Item::Event(Event::Tool(delta)),
+        };
+        pieces.into_iter().map(item).collect()
+    }
+
+    /// Makes an event ready. Log-probabilities go with the text that comes next after their tokens.
+    fn say(&mut self, mut event: Event) {
+        if let Event::Text(text) = &mut event {
+            text.logprobs = std::mem::take(&mut self.logprobs);
+        }
+        self.ready.push_back(event);
     }
 
     /// Ends the answer here, whatever else the worker would say.

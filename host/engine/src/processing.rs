@@ -29,7 +29,7 @@ pub(crate) struct Processed {
 }
 
 /// What is on its way through the pipe.
-enum Item {
+pub(crate) enum Item {
     Chunk(Chunk),
     Event(Event),
 }
@@ -59,17 +59,16 @@ impl Pipe {
         self.links.into_iter().map(|link| link.report).collect()
     }
 
-    /// Sends a chunk through, and ends the processors where `closing` says why. A processor that ends the answer
+    /// Sends chunks and events through, and ends the processors where `closing` says why. A processor that ends the answer
     /// closes the ones behind it, with what they still hold.
     pub(crate) fn process(
         &mut self,
-        chunk: Chunk,
+        mut items: Vec<Item>,
         closing: Option<FinishReason>,
     ) -> Result<Processed, Error> {
         if self.closed {
             return Ok(Processed::default());
         }
-        let mut items = if chunk.text.is_empty() { Vec::new() } else { vec![Item::Chunk(chunk)] };
         let mut ending = closing;
         let mut stopped = None;
         for link in &mut self.links {
@@ -81,11 +80,16 @@ impl Pipe {
             }
         }
         self.closed = ending.is_some();
-        let events = items.into_iter().map(|item| match item {
-            Item::Chunk(chunk) => Event::Text(Text { text: chunk.text, logprobs: Vec::new() }),
-            Item::Event(event) => event,
-        });
-        Ok(Processed { events: events.collect(), stopped })
+        Ok(Processed { events: items.into_iter().map(Item::into_event).collect(), stopped })
+    }
+}
+
+impl Item {
+    pub(crate) fn into_event(self) -> Event {
+        match self {
+            Self::Chunk(chunk) => Event::Text(Text { text: chunk.text, logprobs: Vec::new() }),
+            Self::Event(event) => event,
+        }
     }
 }
 

@@ -77,6 +77,18 @@ pub struct Chat {
     pub template_variables: Value,
     /// Leave the last message open, to be continued, if it is the assistant's.
     pub continue_last: bool,
+    /// How the answer tells what the model thought.
+    pub reasoning: ReasoningFormat,
+}
+
+/// How an answer tells what the model thought before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReasoningFormat {
+    /// Apart, as [`Event::Reasoning`](crate::event::Event::Reasoning).
+    #[default]
+    Apart,
+    /// In the text, with the model's own marks.
+    InText,
 }
 
 /// One message of a conversation.

@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 
 use crate::Error;
 use crate::builtin::jinja::JinjaTemplate;
+use crate::dialect::Dialect;
 use crate::model::{Info, Token, Vocabulary};
 use crate::options::Options;
 use crate::queue::{Queue, Refused};
@@ -18,6 +19,9 @@ pub(crate) struct Shared {
     pub info: Info,
     pub vocabulary: Arc<dyn Vocabulary>,
     pub template: JinjaTemplate,
+    pub dialect: Dialect,
+    /// The control tokens that the dialect is written in.
+    pub marks: Arc<[Token]>,
     pub end_tokens: Arc<[Token]>,
     pub options: Options,
     pub queue: Arc<Queue<Submission>>,

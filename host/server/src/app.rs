@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use minerva_engine::Handle;
 use minerva_engine::plugin::Plugins;
-use minerva_engine::request::Params;
+use minerva_engine::request::{Params, ReasoningFormat};
 
 use crate::api_key::ApiKeys;
 use crate::failure::Failure;
@@ -88,6 +88,8 @@ impl ServedModel {
 pub struct Defaults {
     /// How to sample.
     pub params: Params,
+    /// How thinking is told.
+    pub reasoning: ReasoningFormat,
     /// Which plugins to use. A request that has a key of its `minerva` object replaces the whole of that key.
     pub plugins: PluginChoices,
 }

@@ -16,6 +16,7 @@ use crate::plugins;
 pub(crate) const BODY_BYTES_MAX: usize = 10_000;
 
 const TEMPLATE: &str = r"
+    {#- Its model thinks inside <think></think>, and calls inside <tool_call></tool_call>. -#}
     {%- for message in messages -%}
     {%- if message.role not in ['system', 'user', 'assistant', 'tool'] -%}
     {{- raise_exception('unknown role') -}}
@@ -31,7 +32,16 @@ const TEMPLATE: &str = r"
 const REPLIES: &[(&str, &str)] = &[
     ("user: hello\nassistant:", "Hello there"),
     ("user: bytes\nassistant:", "naïve 🙂"),
+    (
+        "user: add\n(1 tools)\nassistant:",
+        "I add.\n<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1, \"b\": [2]}}\n</tool_call>",
+    ),
+    (
+        "user: twice\n(1 tools)\nassistant:",
+        "<tool_call>{\"name\": \"add\", \"arguments\": {}}</tool_call><tool_call>{\"name\": \"add\", \"arguments\": {\"a\": 1}}</tool_call>",
+    ),
     ("(1 tools)\nassistant:", "a tool"),
+    ("user: think\nassistant:", "<think>\nHm.\n</think>\n\nFour."),
     ("(loud)\nassistant:", "HEY"),
     ("user: count\nassistant: one", " two"),
     ("Once", " upon a time"),

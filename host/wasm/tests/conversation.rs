@@ -22,6 +22,7 @@ fn a_conversation_arrives_whole() {
         tools: vec![json!({"type": "function"})],
         template_variables: json!({"enable_thinking": false}),
         continue_last: true,
+        ..Chat::default()
     };
     let prompt = template.render(&context(), &chat, &json!({"at": "render", "how": "echo"})).unwrap();
     let [Part::Text(text)] = &prompt.parts[..] else { panic!("{prompt:?}") };

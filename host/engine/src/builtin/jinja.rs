@@ -249,6 +249,7 @@ mod tests {
             tools: vec![json!({"type": "function", "function": {"name": "add"}})],
             template_variables: json!({"enable_thinking": false}),
             continue_last: false,
+            ..Chat::default()
         }
     }
 

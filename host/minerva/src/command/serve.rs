@@ -41,6 +41,7 @@ async fn serve(arguments: ServeArguments) -> Result<()> {
     let models = app.models.clone();
     let name = arguments.model.name();
     let aliases = arguments.alias.clone();
+    let reasoning = arguments.reasoning_format.into();
     let address = Address::bind(&arguments.host, arguments.port).await?;
     let (loaded, load_failed) = tokio::sync::oneshot::channel();
     // A thread of its own, which keeps the model until the server has drained.
@@ -58,6 +59,7 @@ async fn serve(arguments: ServeArguments) -> Result<()> {
         };
         let id = aliases.first().cloned().unwrap_or(name.clone());
         let mut served = ServedModel::new(id, minerva.handle());
+        served.defaults.reasoning = reasoning;
         served.aliases = aliases.into_iter().skip(1).chain([name.clone()]).collect();
         models.insert(served);
         // Who reads this may ask at once.

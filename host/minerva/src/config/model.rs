@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use minerva::Builder;
+use minerva::engine::dialect::Dialect;
 use minerva::llama::{FlashAttention, KvType};
 
 #[derive(Debug, Default, Args)]
@@ -51,6 +52,9 @@ pub(crate) struct ModelArguments {
     /// A Jinja chat template instead of the model's own
     #[arg(long, env = "MINERVA_CHAT_TEMPLATE", value_name = "JINJA", conflicts_with = "chat_template_file")]
     pub chat_template: Option<String>,
+    /// How the model writes calls of tools (hermes, llama3, mistral, …) [default: as its chat template tells]
+    #[arg(long, env = "MINERVA_TOOL_CALL_PARSER", value_name = "NAME")]
+    pub tool_call_parser: Option<String>,
     /// A plugin, by the name that requests use for it; may be repeated
     #[arg(long = "plugin", env = "MINERVA_PLUGIN", value_name = "NAME=FILE", value_delimiter = ',')]
     pub plugins: Vec<String>,
@@ -104,7 +108,17 @@ impl ModelArguments {
             ),
             None => self.chat_template.clone(),
         };
-        builder = builder.engine(|engine| engine.chat_template = template);
+        if let Some(name) = &self.tool_call_parser
+            && Dialect::named(name, "").is_none()
+        {
+            let names: Vec<&str> = Dialect::names().collect();
+            bail!("--tool-call-parser: there is no `{name}`; there are {}", names.join(", "));
+        }
+        let dialect = self.tool_call_parser.clone();
+        builder = builder.engine(|engine| {
+            engine.chat_template = template;
+            engine.dialect = dialect;
+        });
         for (name, path) in self.plugin_files()? {
             builder = builder.plugin(name, path);
         }

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use minerva::engine::request::ReasoningFormat;
 
 use super::ModelArguments;
 
@@ -29,6 +30,9 @@ pub(crate) struct ServeArguments {
     /// Listen beyond this machine without any key
     #[arg(long, env = "MINERVA_ALLOW_NO_API_KEY")]
     pub allow_no_api_key: bool,
+    /// Where thinking goes where a request says nothing: apart, or into the text (none)
+    #[arg(long, env = "MINERVA_REASONING_FORMAT", value_enum, value_name = "FORMAT", default_value_t)]
+    pub reasoning_format: Reasoning,
     /// Most requests that wait for a sequence
     #[arg(long, env = "MINERVA_MAX_NUM_QUEUED_REQS", value_name = "N", default_value_t = 256)]
     pub max_num_queued_reqs: usize,
@@ -47,6 +51,27 @@ pub(crate) struct ServeArguments {
     /// Most bytes in a request's body
     #[arg(long, env = "MINERVA_BODY_LIMIT", value_name = "BYTES", default_value_t = 32 << 20)]
     pub body_limit: usize,
+}
+
+/// llama-server's names for where thinking goes.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Reasoning {
+    /// Apart, as `reasoning_content`
+    #[default]
+    Auto,
+    /// The same
+    Deepseek,
+    /// Into the text
+    None,
+}
+
+impl From<Reasoning> for ReasoningFormat {
+    fn from(reasoning: Reasoning) -> Self {
+        match reasoning {
+            Reasoning::Auto | Reasoning::Deepseek => Self::Apart,
+            Reasoning::None => Self::InText,
+        }
+    }
 }
 
 impl ServeArguments {

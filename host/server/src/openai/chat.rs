@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use axum::{Extension, Json, response::IntoResponse};
-use minerva_engine::request::{Chat, Input, Message};
+use minerva_engine::request::{Chat, Input, Message, ReasoningFormat};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -20,6 +20,7 @@ use crate::body::RawBody;
 use crate::failure::Failure;
 use crate::generation;
 use crate::json::{self, Object};
+use crate::nearest;
 use crate::router::Shared;
 use crate::sse;
 use crate::tracking::RequestId;
@@ -34,6 +35,7 @@ struct Body {
     modalities: Option<Vec<String>>,
     chat_template_kwargs: Option<Map<String, Value>>,
     reasoning_effort: Option<String>,
+    reasoning_format: Option<String>,
     continue_final_message: Option<bool>,
 }
 
@@ -124,7 +126,24 @@ impl Body {
         // As llama-server: an assistant's message at the end is the beginning of the answer.
         let continue_last = self.continue_final_message.unwrap_or(true)
             && messages.last().is_some_and(|last| last.role == "assistant" && last.tool_calls.is_empty());
-        Ok(Chat { messages, tools, template_variables, continue_last })
+        let reasoning = match self.reasoning_format.as_deref() {
+            None => model.defaults.reasoning,
+            Some(name) => reasoning_format(name)?,
+        };
+        Ok(Chat { messages, tools, template_variables, continue_last, reasoning })
+    }
+}
+
+/// llama-server's names for how thinking is told.
+fn reasoning_format(name: &str) -> Result<ReasoningFormat, Failure> {
+    match name {
+        "auto" | "deepseek" => Ok(ReasoningFormat::Apart),
+        "none" => Ok(ReasoningFormat::InText),
+        other => {
+            let other = nearest::shown(other);
+            let message = format!("`reasoning_format` must be `auto`, `deepseek` or `none`, not `{other}`");
+            Err(Failure::invalid("reasoning_format", message))
+        }
     }
 }
 
