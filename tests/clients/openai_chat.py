@@ -7,27 +7,27 @@ how many there were.
 """
 
 import asyncio
+import json
 import sys
-import traceback
 
 import openai
 
+from checks import equal, run, true
+
 QUESTION = [{"role": "user", "content": "What is a plugin?"}]
 GREEDY = {"temperature": 0, "max_tokens": 48}
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Get the weather in a city",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    },
+}
 # A sampler that leaves one candidate, a template, and a processor that leaves no lower-case letter.
 SAMPLER = {"samplers": [{"id": "min-p", "args": {"p": 1.0}}]}
 TEMPLATE = {"template": {"id": "persona", "args": {"persona": "You are a pirate."}}}
 PROCESSOR = {"stream": [{"id": "redact", "args": {"patterns": ["[a-z]"], "replacement": "#"}}]}
-
-
-def equal(actual, expected, what):
-    if actual != expected:
-        raise AssertionError(f"{what}: expected {expected!r}, got {actual!r}")
-
-
-def true(value, what):
-    if not value:
-        raise AssertionError(what)
 
 
 def joined(chunks):
@@ -187,6 +187,28 @@ class Checks:
         streamed = "".join(choice.text for chunk in stream for choice in chunk.choices)
         equal(streamed, answer.choices[0].text, "streamed text")
 
+    def tools_are_called_and_answered(self):
+        question = {"role": "user", "content": "What is the weather in Paris?"}
+        choice = self.ask(messages=[question], tools=[TOOL]).choices[0]
+        equal((choice.finish_reason, choice.message.content), ("tool_calls", None), f"end of {choice}")
+        call = choice.message.tool_calls[0]
+        equal((call.type, call.function.name), ("function", "get_weather"), "call")
+        equal(json.loads(call.function.arguments), {"city": "Paris"}, "arguments")
+        stream = self.client.chat.completions.stream(model=self.model, messages=[question], tools=[TOOL], **GREEDY)
+        with stream as events:
+            streamed = events.get_final_completion().choices[0].message.tool_calls[0]
+        equal(streamed.function.arguments, call.function.arguments, "arguments gathered from the stream")
+        first = next(c.choices[0].delta.tool_calls[0] for c in self.ask(messages=[question], tools=[TOOL], stream=True) if c.choices[0].delta.tool_calls)
+        equal((bool(first.id), first.function.name, first.function.arguments), (True, "get_weather", ""), "first delta")
+        result = {"role": "tool", "tool_call_id": call.id, "content": '{"temperature": 21, "condition": "sunny"}'}
+        text = self.text(messages=[question, choice.message, result], tools=[TOOL])
+        true("21" in text and "sunny" in text, text)
+
+    def thinking_is_told_apart(self):
+        think = {"chat_template_kwargs": {"enable_thinking": True}}
+        message = self.ask(extra_body=think).choices[0].message
+        true(message.reasoning_content and "think>" not in message.content, f"{message}")
+
     def mistakes_raise_the_right_errors(self):
         def raises(kind, param, words, **more):
             try:
@@ -219,19 +241,7 @@ class Checks:
 def main(url, key="none"):
     checks = Checks(url.rstrip("/"), key)
     names = [name for name in vars(Checks) if not name.startswith("_") and name not in ("ask", "text", "reports")]
-    failed = 0
-    for name in names:
-        try:
-            getattr(checks, name)()
-            print(f"ok      {name.replace('_', ' ')}")
-        except AssertionError as error:
-            failed += 1
-            print(f"FAILED  {name.replace('_', ' ')}: {error}")
-        except Exception:
-            failed += 1
-            print(f"FAILED  {name.replace('_', ' ')}:\n{traceback.format_exc()}")
-    print(f"openai {openai.__version__}: {len(names) - failed} of {len(names)} checks hold")
-    return failed
+    return run(checks, names, f"openai {openai.__version__}")
 
 
 if __name__ == "__main__":

@@ -126,6 +126,16 @@ impl Handle {
         pipeline::blocking(move || Ok(shared.template.render(&chat)?)).await
     }
 
+    /// The tokens of the prompt that the model's own template makes of a conversation.
+    ///
+    /// # Errors
+    ///
+    /// When the template fails, or the text cannot be tokenised.
+    pub async fn tokenise(&self, chat: Chat) -> Result<Vec<Token>, Error> {
+        let shared = Arc::clone(&self.shared);
+        pipeline::blocking(move || pipeline::prompt(&shared, &chat)).await
+    }
+
     /// How the model's answers are read.
     #[must_use]
     pub fn dialect(&self) -> Dialect {

@@ -184,6 +184,11 @@ fn render(
     }
 }
 
+/// The tokens of a conversation's prompt, by the model's own template.
+pub(crate) fn prompt(shared: &Shared, chat: &Chat) -> Result<Vec<Token>, Error> {
+    tokenise(shared.vocabulary.as_ref(), &[Part::Special(shared.template.render(chat)?)])
+}
+
 /// The parts of a prompt as tokens, with what the model wants in front of a whole prompt, once.
 fn tokenise(vocabulary: &dyn Vocabulary, parts: &[Part]) -> Result<Vec<Token>, Error> {
     let encode = |text: &str, parse_special| {

@@ -228,6 +228,27 @@ impl Failure {
         }
     }
 
+    /// What the client of Anthropic's dialect is told.
+    pub(crate) fn anthropic_body(&self) -> impl Serialize + use<'_> {
+        let r#type = match self.0.kind {
+            Kind::Invalid | Kind::Method | Kind::NotSupported => "invalid_request_error",
+            Kind::Authentication => "authentication_error",
+            Kind::NotFound => "not_found_error",
+            Kind::TooLarge => "request_too_large",
+            Kind::RateLimit => "rate_limit_error",
+            Kind::Server => "api_error",
+            Kind::Unavailable => "overloaded_error",
+            Kind::Timeout => "timeout_error",
+        };
+        serde_json::json!({"type": "error", "error": {"type": r#type, "message": self.0.message}})
+    }
+
+    /// The response to a client of Anthropic's dialect.
+    pub(crate) fn into_anthropic(self) -> Response {
+        let body = serde_json::to_vec(&self.anthropic_body()).unwrap_or_default();
+        self.into_response_with(body)
+    }
+
     /// Puts the failure into the log, once, where it is handled. The request's span has its id.
     pub(crate) fn log(&self) {
         let Details { kind, message, internal, .. } = &*self.0;
@@ -243,9 +264,15 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        self.log();
         // A struct of strings and numbers always serialises.
         let body = serde_json::to_vec(&self.body()).unwrap_or_default();
+        self.into_response_with(body)
+    }
+}
+
+impl Failure {
+    fn into_response_with(self, body: Vec<u8>) -> Response {
+        self.log();
         let content_type = HeaderValue::from_static("application/json");
         let mut response =
             (self.0.kind.status(), [(header::CONTENT_TYPE, content_type)], body).into_response();

@@ -21,6 +21,7 @@ pub(crate) type Item = (usize, Result<Event, Error>);
 /// The choices of a response, as they come. Dropping it cancels all of them.
 pub(crate) struct Choices {
     running: SelectAll<Numbered>,
+    prompt_tokens: u32,
 }
 
 impl Choices {
@@ -33,6 +34,7 @@ impl Choices {
     ) -> Result<Self, Error> {
         let mut running = SelectAll::new();
         let mut first_seed = None;
+        let mut prompt_tokens = 0;
         for (at, request) in requests.iter().flat_map(|request| std::iter::repeat_n(request, n)).enumerate() {
             let mut request = request.clone();
             if let Some(seed) = first_seed {
@@ -40,10 +42,18 @@ impl Choices {
                 request.id = format!("{}/{at}", request.id);
             }
             let generation = handle.generate(request).await?;
-            first_seed.get_or_insert(generation.seed());
+            if first_seed.is_none() {
+                first_seed = Some(generation.seed());
+                prompt_tokens = generation.prompt_tokens();
+            }
             running.push(Numbered { choice: at, generation: Some(generation), finished: false });
         }
-        Ok(Self { running })
+        Ok(Self { running, prompt_tokens })
+    }
+
+    /// Tokens of the first prompt.
+    pub(crate) fn prompt_tokens(&self) -> u32 {
+        self.prompt_tokens
     }
 }
 

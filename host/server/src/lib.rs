@@ -30,6 +30,7 @@ mod app;
 mod router;
 mod serve;
 
+mod anthropic;
 mod health;
 mod llama_server;
 mod metrics;

@@ -7,6 +7,7 @@ use axum::routing::{get, post};
 use minerva_engine::plugin::Plugins;
 
 use crate::admission::Lifecycle;
+use crate::anthropic::messages;
 use crate::api_key::{self, ApiKeys};
 use crate::app::{App, Models, Options};
 use crate::llama_server::{apply_template, tokenize};
@@ -18,6 +19,8 @@ use crate::{health, metrics, not_found, plugins};
 pub(crate) const PATHS: &[&str] = &[
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
     "/v1/models",
     "/v1/plugins",
     "/tokenize",
@@ -55,6 +58,9 @@ pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
         .route("/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
         .route("/completions", post(completions::create))
+        // Anthropic: the same chat in its words.
+        .route("/v1/messages", post(messages::create))
+        .route("/v1/messages/count_tokens", post(messages::count_tokens))
         // llama-server: what the model makes of text, and the server of conversations.
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))

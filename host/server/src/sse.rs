@@ -33,6 +33,11 @@ pub(crate) trait Encode: Send + Unpin + 'static {
 
     /// After every choice has finished.
     fn end(&mut self, frames: &mut Frames);
+
+    /// Instead of the end.
+    fn failed(&mut self, failure: &Failure, frames: &mut Frames) {
+        frames.data(&failure.body());
+    }
 }
 
 /// The bytes on their way out.
@@ -42,6 +47,14 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
+    /// An event with a name and JSON data.
+    pub(crate) fn named(&mut self, name: &str, data: &impl Serialize) {
+        self.bytes.put_slice(b"event: ");
+        self.bytes.put_slice(name.as_bytes());
+        self.bytes.put_slice(b"\n");
+        self.data(data);
+    }
+
     /// An event with JSON data.
     pub(crate) fn data(&mut self, data: &impl Serialize) {
         self.bytes.put_slice(b"data: ");
@@ -152,7 +165,7 @@ impl<E: Encode> Events<E> {
     /// The status is out already: the error becomes the last event.
     fn fail(&mut self, failure: &Failure) {
         failure.log();
-        self.frames.data(&failure.body());
+        self.encoder.failed(failure, &mut self.frames);
         self.running = None;
     }
 }

@@ -16,3 +16,5 @@ mod chat_stream;
 mod completions_reply;
 mod logprobs;
 mod summary;
+
+pub(crate) use sampling::unsupported_field;

@@ -1,0 +1,146 @@
+//! `POST /v1/messages` and `POST /v1/messages/count_tokens`.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use minerva_engine::request::{Chat, Input};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::content::{self, Blocks, WireMessage, WireTool};
+use super::reply::{Answer, Head};
+use super::stream::Streaming;
+use crate::admission::Admission;
+use crate::app::ServedModel;
+use crate::body::RawBody;
+use crate::failure::Failure;
+use crate::generation;
+use crate::json::{self, Object};
+use crate::openai::common;
+use crate::openai::unsupported_field;
+use crate::origin::Origin;
+use crate::router::Shared;
+use crate::sse;
+use crate::tracking::RequestId;
+
+/// The fields that are Anthropic's own. `max_tokens`, `temperature` and their kind are called as everywhere.
+#[derive(Deserialize)]
+struct Body {
+    messages: Vec<Object<WireMessage>>,
+    system: Option<Blocks>,
+    stop_sequences: Option<Vec<String>>,
+    tools: Option<Vec<Object<WireTool>>>,
+    tool_choice: Option<Object<ToolChoice>>,
+    thinking: Option<Object<Thinking>>,
+    chat_template_kwargs: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+struct ToolChoice {
+    r#type: String,
+}
+
+#[derive(Deserialize)]
+struct Thinking {
+    r#type: String,
+}
+
+/// Answers a conversation.
+pub(crate) async fn create(
+    State(shared): State<Shared>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    admission: Result<Admission, Failure>,
+    body: Result<RawBody, Failure>,
+) -> Response {
+    let answer = async { answer(shared, request_id, admission?, body?).await };
+    answer.await.unwrap_or_else(Failure::into_anthropic)
+}
+
+async fn answer(
+    shared: Shared,
+    request_id: String,
+    admission: Admission,
+    RawBody(body): RawBody,
+) -> Result<Response, Failure> {
+    let text = json::text(&body)?;
+    let body: Body = json::read(text)?;
+    let mut prepared = common::prepare(&shared.app, text, "messages")?;
+    let count = prepared.count(1)?;
+    if count.choices != 1 {
+        return Err(Failure::invalid("n", "`n` must be 1: a message has one answer"));
+    }
+    let stops = body.stop_sequences.clone().unwrap_or_default();
+    if body.stop_sequences.is_some() {
+        prepared.params.stop.clone_from(&stops);
+    }
+    let chat = body.into_chat(&prepared.model)?;
+    let choices = prepared.submit(&request_id, vec![Input::Chat(chat)], count).await?;
+    let head = Head {
+        id: shared.ids.make("msg_"),
+        model: prepared.model.id.clone(),
+        prompt_tokens: choices.prompt_tokens(),
+        stops,
+    };
+    if prepared.is_stream {
+        let ping = shared.app.options.sse_ping_interval;
+        return sse::reply(Streaming::new(head), choices, prepared.origin, admission, ping).await;
+    }
+    let mut answer = Answer::default();
+    generation::collect(choices, &prepared.origin, admission, |_, event| answer.add(event)).await?;
+    Ok(Json(answer.into_message(head)).into_response())
+}
+
+#[derive(Serialize)]
+struct TokenCount {
+    input_tokens: usize,
+}
+
+/// Counts the tokens of a conversation's prompt.
+pub(crate) async fn count_tokens(State(shared): State<Shared>, body: Result<RawBody, Failure>) -> Response {
+    let count = async {
+        let RawBody(body) = body?;
+        let text = json::text(&body)?;
+        let body: Body = json::read(text)?;
+        let model = common::prepare(&shared.app, text, "messages")?.model;
+        let chat = body.into_chat(&model)?;
+        let origin = Origin { input: "messages", plugins: Vec::new() };
+        let tokens = model.handle.tokenise(chat).await.map_err(|error| origin.failure(error))?;
+        Ok(Json(TokenCount { input_tokens: tokens.len() }).into_response())
+    };
+    count.await.unwrap_or_else(Failure::into_anthropic)
+}
+
+impl Body {
+    fn into_chat(self, model: &ServedModel) -> Result<Chat, Failure> {
+        let mut tools = content::tools(self.tools.unwrap_or_default())?;
+        match self.tool_choice.as_ref().map(|choice| choice.0.r#type.as_str()) {
+            None | Some("auto") => {}
+            Some("none") => tools.clear(),
+            Some("any" | "tool") => return Err(unsupported_field("tool_choice")),
+            Some(_) => {
+                let message = "`tool_choice.type` must be `auto`, `any`, `tool` or `none`";
+                return Err(Failure::invalid("tool_choice.type", message));
+            }
+        }
+        let mut variables = self.chat_template_kwargs.unwrap_or_default();
+        match self.thinking.as_ref().map(|thinking| thinking.0.r#type.as_str()) {
+            None => {}
+            Some("enabled" | "adaptive") => {
+                variables.insert("enable_thinking".into(), true.into());
+            }
+            Some("disabled") => {
+                variables.insert("enable_thinking".into(), false.into());
+            }
+            Some(_) => {
+                let message = "`thinking.type` must be `enabled`, `adaptive` or `disabled`";
+                return Err(Failure::invalid("thinking.type", message));
+            }
+        }
+        let messages = content::messages(self.system, self.messages)?;
+        let continue_last =
+            messages.last().is_some_and(|last| last.role == "assistant" && last.tool_calls.is_empty());
+        let template_variables = if variables.is_empty() { Value::Null } else { Value::Object(variables) };
+        let reasoning = model.defaults.reasoning;
+        Ok(Chat { messages, tools, template_variables, continue_last, reasoning })
+    }
+}
