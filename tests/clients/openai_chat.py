@@ -209,6 +209,23 @@ class Checks:
         message = self.ask(extra_body=think).choices[0].message
         true(message.reasoning_content and "think>" not in message.content, f"{message}")
 
+    def responses_are_answered_and_gone_on_from(self):
+        create = lambda **more: self.client.responses.create(model=self.model, temperature=0, max_output_tokens=48, **more)
+        first = create(input="What is a plugin?")
+        equal(first.status, "completed", "status")
+        equal(first.output_text, self.text(), "the text that a chat has")
+        equal(self.client.responses.retrieve(first.id).output_text, first.output_text, "the response retrieved")
+        second = create(input="Hello!", previous_response_id=first.id)
+        true(second.usage.input_tokens > first.usage.total_tokens, "the conversation before is part of the prompt")
+        with self.client.responses.stream(model=self.model, input="What is a plugin?", temperature=0) as stream:
+            kinds = [event.type for event in stream]
+            equal(stream.get_final_response().output_text, first.output_text, "the text gathered from the stream")
+        equal((kinds[0], kinds[-1]), ("response.created", "response.completed"), "first and last event")
+        tool = {"type": "function", "strict": False, **TOOL["function"]}
+        call = create(input="What is the weather in Paris?", tools=[tool]).output[-1]
+        equal((call.type, call.name, json.loads(call.arguments)), ("function_call", "get_weather", {"city": "Paris"}), "call")
+        self.client.responses.delete(first.id)
+
     def mistakes_raise_the_right_errors(self):
         def raises(kind, param, words, **more):
             try:

@@ -34,6 +34,10 @@ pub struct Options {
     pub sse_ping_interval: Option<Duration>,
     /// How long requests in flight may take to end once the server is told to stop. Default 30 s.
     pub drain_timeout: Duration,
+    /// Most responses that are kept for `previous_response_id`; 0 keeps none. Default 1,024.
+    pub stored_responses_max: usize,
+    /// Most bytes of them, together. Default 64 MiB.
+    pub stored_response_bytes_max: usize,
     /// Who may ask. Default everyone.
     pub api_keys: ApiKeys,
 }
@@ -45,6 +49,8 @@ impl Default for Options {
             choices_max: 128,
             sse_ping_interval: Some(Duration::from_secs(30)),
             drain_timeout: Duration::from_secs(30),
+            stored_responses_max: 1_024,
+            stored_response_bytes_max: 64 << 20,
             api_keys: ApiKeys::default(),
         }
     }

@@ -243,6 +243,12 @@ impl Failure {
         serde_json::json!({"type": "error", "error": {"type": r#type, "message": self.0.message}})
     }
 
+    /// The `error` of a response that failed on its way.
+    pub(crate) fn response_error(&self) -> serde_json::Value {
+        let code = if self.0.kind == Kind::RateLimit { "rate_limit_exceeded" } else { "server_error" };
+        serde_json::json!({"code": code, "message": self.0.message})
+    }
+
     /// The response to a client of Anthropic's dialect.
     pub(crate) fn into_anthropic(self) -> Response {
         let body = serde_json::to_vec(&self.anthropic_body()).unwrap_or_default();

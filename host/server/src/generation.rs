@@ -175,7 +175,7 @@ impl Tally {
         first_of_prompt.map(|(_, finished)| of(finished)).fold(0, u32::saturating_add)
     }
 
-    fn finished(&self) -> impl Iterator<Item = (usize, &Finished)> {
+    pub(crate) fn finished(&self) -> impl Iterator<Item = (usize, &Finished)> {
         self.finished.iter().enumerate().filter_map(|(at, finished)| Some((at, finished.as_ref()?)))
     }
 }

@@ -11,7 +11,7 @@ use crate::anthropic::messages;
 use crate::api_key::{self, ApiKeys};
 use crate::app::{App, Models, Options};
 use crate::llama_server::{apply_template, tokenize};
-use crate::openai::{chat, completions, models};
+use crate::openai::{chat, completions, models, responses};
 use crate::tracking::{self, Ids};
 use crate::{health, metrics, not_found, plugins};
 
@@ -19,6 +19,7 @@ use crate::{health, metrics, not_found, plugins};
 pub(crate) const PATHS: &[&str] = &[
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/responses",
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/v1/models",
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) app: App,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) ids: Ids,
+    pub(crate) responses: responses::Store,
 }
 
 /// The whole HTTP API. A program that has a server of its own can nest it there; [`serve`](crate::serve()) also
@@ -49,7 +51,9 @@ pub fn router(app: App) -> Router {
 /// The whole HTTP API, and how to end it.
 pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
     let lifecycle = Lifecycle::default();
-    let shared = Shared { app, lifecycle: lifecycle.clone(), ids: Ids::default() };
+    let Options { stored_responses_max, stored_response_bytes_max, .. } = app.options;
+    let responses = responses::Store::new(stored_responses_max, stored_response_bytes_max);
+    let shared = Shared { app, lifecycle: lifecycle.clone(), ids: Ids::default(), responses };
 
     // Paths without /v1 are llama-server's other names for the same.
     let guarded = Router::new()
@@ -58,6 +62,9 @@ pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
         .route("/chat/completions", post(chat::create))
         .route("/v1/completions", post(completions::create))
         .route("/completions", post(completions::create))
+        .route("/v1/responses", post(responses::create))
+        .route("/responses", post(responses::create))
+        .route("/v1/responses/{id}", get(responses::get).delete(responses::delete))
         // Anthropic: the same chat in its words.
         .route("/v1/messages", post(messages::create))
         .route("/v1/messages/count_tokens", post(messages::count_tokens))

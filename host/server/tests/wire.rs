@@ -129,6 +129,33 @@ async fn any_content_type_will_do() {
 }
 
 #[tokio::test]
+async fn responses_go_on_from_those_before_them() {
+    let fixture = fixture();
+    let router = router(fixture.app);
+    let json_of = |body: String| serde_json::from_str::<Value>(&body).unwrap();
+    let ask = |body: Value| {
+        let router = router.clone();
+        async move { json_of(send(&router, post("/v1/responses", body.to_string())).await.2) }
+    };
+    let first = ask(json!({"input": "hello", "max_output_tokens": 5})).await;
+    let id = first["id"].as_str().unwrap();
+    let path = format!("/v1/responses/{id}");
+    let again = json_of(send(&router, get(&path)).await.2);
+    assert_eq!(again, first);
+    let second = ask(json!({"input": "think", "previous_response_id": id, "stream": false})).await;
+    assert_eq!(second["previous_response_id"], id);
+    // \"user: hello\nassistant: Hello\n\" stands before \"user: think\nassistant:\" now.
+    assert_eq!(second["usage"]["input_tokens"], 22 + 6 + 1 + 22);
+    let unstored = ask(json!({"input": "hello", "store": false})).await;
+    let unstored = format!("/v1/responses/{}", unstored["id"].as_str().unwrap());
+    assert_eq!(send(&router, get(&unstored)).await.0, StatusCode::NOT_FOUND);
+    let delete = || Request::delete(&path).body(Body::empty()).unwrap();
+    let deleted = json_of(send(&router, delete()).await.2);
+    assert_eq!(deleted, json!({"id": id, "object": "response", "deleted": true}));
+    assert_eq!(send(&router, delete()).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn request_ids_are_taken_if_sane_and_echoed() {
     let Fixture { app, engine: _engine, .. } = fixture();
     let router = router(app);

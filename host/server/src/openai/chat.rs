@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use axum::{Extension, Json, response::IntoResponse};
-use minerva_engine::request::{Chat, Input, Message, ReasoningFormat};
+use minerva_engine::request::{Chat, Input, ReasoningFormat};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -117,7 +117,7 @@ impl Body {
             return Err(unsupported_field("modalities"));
         }
         let mut messages = message::messages(self.messages)?;
-        rename_developer(&mut messages, model);
+        message::rename_developer(&mut messages, model);
         let mut variables = self.chat_template_kwargs.unwrap_or_default();
         if let Some(effort) = self.reasoning_effort {
             variables.entry("reasoning_effort").or_insert(Value::String(effort));
@@ -144,16 +144,5 @@ fn reasoning_format(name: &str) -> Result<ReasoningFormat, Failure> {
             let message = format!("`reasoning_format` must be `auto`, `deepseek` or `none`, not `{other}`");
             Err(Failure::invalid("reasoning_format", message))
         }
-    }
-}
-
-/// OpenAI's newer name for `system` is known to few templates.
-fn rename_developer(messages: &mut [Message], model: &ServedModel) {
-    let template = model.handle.info().chat_template.as_deref();
-    if template.is_some_and(|template| template.contains("developer")) {
-        return;
-    }
-    for message in messages.iter_mut().filter(|message| message.role == "developer") {
-        message.role = "system".into();
     }
 }

@@ -6,6 +6,7 @@ use minerva_engine::request::{Content, Message, ToolCall};
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
+use crate::app::ServedModel;
 use crate::failure::Failure;
 use crate::json::Object;
 use crate::nearest;
@@ -56,6 +57,17 @@ pub(crate) fn messages(wire: Vec<Object<WireMessage>>) -> Result<Vec<Message>, F
         .enumerate()
         .map(|(at, message)| message.0.into_message(&format!("messages[{at}]")))
         .collect()
+}
+
+/// OpenAI's newer name for `system` is known to few templates.
+pub(super) fn rename_developer(messages: &mut [Message], model: &ServedModel) {
+    let template = model.handle.info().chat_template.as_deref();
+    if template.is_some_and(|template| template.contains("developer")) {
+        return;
+    }
+    for message in messages.iter_mut().filter(|message| message.role == "developer") {
+        message.role = "system".into();
+    }
 }
 
 impl WireMessage {

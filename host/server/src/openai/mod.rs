@@ -4,6 +4,7 @@ pub(crate) mod chat;
 pub(crate) mod common;
 pub(crate) mod completions;
 pub(crate) mod models;
+pub(crate) mod responses;
 
 mod message;
 mod sampling;

@@ -125,7 +125,7 @@ pub(crate) fn choices(n: Option<i64>, prompts: usize, limit: usize) -> Result<us
     }
 }
 
-fn token_limit(name: &'static str, limit: i64) -> Result<Option<u32>, Failure> {
+pub(super) fn token_limit(name: &'static str, limit: i64) -> Result<Option<u32>, Failure> {
     match limit {
         -1 => Ok(None),
         1.. => Ok(Some(u32::try_from(limit).unwrap_or(u32::MAX))),

@@ -39,7 +39,7 @@ impl Usage {
 }
 
 /// llama-server's account of time. Of several choices it has the tokens of all and the longest time.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct Timings {
     cache_n: u32,
     prompt_n: u32,
@@ -96,7 +96,7 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 /// The `minerva` object of a response.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct Minerva {
     seed: u64,
     plugins: Vec<PluginReport>,
@@ -104,7 +104,7 @@ pub(crate) struct Minerva {
     meta: Vec<MetaObject>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct PluginReport {
     /// Where there are several choices, which one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +118,7 @@ struct PluginReport {
 }
 
 /// What a stream processor had to say.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct MetaObject {
     choice: usize,
     plugin: String,

@@ -1,0 +1,239 @@
+//! `POST /v1/responses`, and what was answered before under `/v1/responses/{id}`.
+
+mod answer;
+mod input;
+mod store;
+mod stream;
+mod wire;
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use minerva_engine::request::{Chat, Input, Message};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use self::answer::{Answer, Head};
+use self::input::WireInput;
+pub(crate) use self::store::Store;
+use self::stream::Streaming;
+use super::common;
+use super::message;
+use super::sampling::{token_limit, unsupported_field};
+use crate::admission::Admission;
+use crate::app::ServedModel;
+use crate::body::RawBody;
+use crate::failure::Failure;
+use crate::generation;
+use crate::json::{self, Object};
+use crate::nearest;
+use crate::router::Shared;
+use crate::sse;
+use crate::tracking::RequestId;
+
+/// The fields that no other endpoint has, or has in another form.
+#[derive(Deserialize)]
+struct Body {
+    input: WireInput,
+    instructions: Option<String>,
+    previous_response_id: Option<String>,
+    store: Option<bool>,
+    max_output_tokens: Option<i64>,
+    tools: Option<Vec<Object<WireTool>>>,
+    tool_choice: Option<Value>,
+    text: Option<Object<Text>>,
+    reasoning: Option<Object<Reasoning>>,
+    truncation: Option<String>,
+    background: Option<bool>,
+    metadata: Option<Map<String, Value>>,
+    chat_template_kwargs: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+struct Text {
+    format: Option<Object<Format>>,
+}
+
+#[derive(Deserialize)]
+struct Format {
+    r#type: String,
+}
+
+#[derive(Deserialize)]
+struct Reasoning {
+    effort: Option<String>,
+}
+
+/// A tool. Its function's fields stand in it, not below `function` as in a chat.
+#[derive(Deserialize)]
+struct WireTool {
+    r#type: String,
+    name: Option<String>,
+    description: Option<String>,
+    parameters: Option<Value>,
+}
+
+/// Answers a conversation.
+pub(crate) async fn create(
+    State(shared): State<Shared>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
+    admission: Admission,
+    RawBody(body): RawBody,
+) -> Result<Response, Failure> {
+    let text = json::text(&body)?;
+    let body: Body = json::read(text)?;
+    body.refuse_unsupported()?;
+    let mut prepared = common::prepare(&shared.app, text, "input")?;
+    let count = prepared.count(1)?;
+    if count.choices != 1 {
+        return Err(Failure::invalid("n", "`n` must be 1: a response has one answer"));
+    }
+    if let Some(limit) = body.max_output_tokens {
+        prepared.params.max_tokens = token_limit("max_output_tokens", limit)?;
+    }
+    let mut messages = match &body.previous_response_id {
+        None => Vec::new(),
+        Some(id) => shared.responses.messages(id).ok_or_else(|| unknown(id).param("previous_response_id"))?,
+    };
+    let Body { input, instructions, previous_response_id, tools, reasoning, metadata, .. } = body;
+    messages.extend(input.into_messages()?);
+    let tools = tools.unwrap_or_default();
+    let tools = tools.into_iter().enumerate().map(|(at, tool)| tool.0.into_openai(at));
+    let tools = tools.collect::<Result<Vec<_>, _>>()?;
+    let calls_tools = !body.tool_choice.as_ref().is_some_and(|choice| choice == "none");
+    let effort = reasoning.and_then(|reasoning| reasoning.0.effort);
+    let head = Head {
+        id: shared.ids.make("resp_"),
+        model: prepared.model.id.clone(),
+        instructions: instructions.clone(),
+        previous_response_id,
+        metadata: metadata.unwrap_or_default(),
+        is_stored: body.store.unwrap_or(true),
+        tools: tools.iter().map(flat_tool).collect(),
+        tool_choice: if calls_tools { "auto" } else { "none" },
+        effort: effort.clone(),
+        max_output_tokens: prepared.params.max_tokens,
+        temperature: prepared.params.temperature,
+        top_p: prepared.params.top_p,
+        vocabulary: prepared.model.handle.vocabulary(),
+        messages: messages.clone(),
+        store: shared.responses.clone(),
+    };
+    let tools = if calls_tools { tools } else { Vec::new() };
+    let chat = chat(&prepared.model, instructions, messages, tools, effort, body.chat_template_kwargs);
+    let choices = prepared.submit(&request_id, vec![Input::Chat(chat)], count).await?;
+    let mut answer = Answer::new(head, &shared.ids);
+    if prepared.is_stream {
+        let ping = shared.app.options.sse_ping_interval;
+        return sse::reply(Streaming::new(answer), choices, prepared.origin, admission, ping).await;
+    }
+    generation::collect(choices, &prepared.origin, admission, |_, event| answer.add(event)).await?;
+    Ok(Json(answer.into_response()).into_response())
+}
+
+/// A response that is stored.
+pub(crate) async fn get(State(shared): State<Shared>, Path(id): Path<String>) -> Result<Response, Failure> {
+    let stored = shared.responses.response(&id).ok_or_else(|| unknown(&id))?;
+    Ok(Json(stored).into_response())
+}
+
+/// Forgets a response.
+pub(crate) async fn delete(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    if !shared.responses.remove(&id) {
+        return Err(unknown(&id));
+    }
+    Ok(Json(json!({"id": id, "object": "response", "deleted": true})).into_response())
+}
+
+fn unknown(id: &str) -> Failure {
+    let id = nearest::shown(id);
+    Failure::not_found(format!(
+        "there is no response `{id}` here; the server keeps a limited number, and none over a restart"
+    ))
+}
+
+fn chat(
+    model: &ServedModel,
+    instructions: Option<String>,
+    mut messages: Vec<Message>,
+    tools: Vec<Value>,
+    effort: Option<String>,
+    variables: Option<Map<String, Value>>,
+) -> Chat {
+    if let Some(instructions) = instructions {
+        messages.insert(0, Message::text("system", instructions));
+    }
+    message::rename_developer(&mut messages, model);
+    let mut variables = variables.unwrap_or_default();
+    if let Some(effort) = effort {
+        variables.entry("reasoning_effort").or_insert(Value::String(effort));
+    }
+    let template_variables = if variables.is_empty() { Value::Null } else { Value::Object(variables) };
+    Chat { messages, tools, template_variables, continue_last: false, reasoning: model.defaults.reasoning }
+}
+
+impl Body {
+    fn refuse_unsupported(&self) -> Result<(), Failure> {
+        let format = self.text.as_ref().and_then(|text| text.0.format.as_ref());
+        match format.map(|format| format.0.r#type.as_str()) {
+            None | Some("text") => {}
+            Some("json_object" | "json_schema") => return Err(unsupported_field("text.format")),
+            Some(_) => {
+                let message = "`text.format.type` must be `text`, `json_object` or `json_schema`";
+                return Err(Failure::invalid("text.format.type", message));
+            }
+        }
+        match &self.tool_choice {
+            None | Some(Value::Null) => {}
+            Some(Value::String(choice)) if choice == "auto" || choice == "none" => {}
+            Some(Value::String(choice)) if choice == "required" => {
+                return Err(unsupported_field("tool_choice"));
+            }
+            Some(Value::Object(_)) => return Err(unsupported_field("tool_choice")),
+            Some(_) => {
+                let message =
+                    "`tool_choice` must be `auto`, `none`, `required` or an object that names a function";
+                return Err(Failure::invalid("tool_choice", message));
+            }
+        }
+        if self.truncation.as_deref().is_some_and(|truncation| truncation != "disabled") {
+            let message = "`truncation` must be `disabled`: a conversation is never cut silently";
+            return Err(Failure::not_supported(message).param("truncation"));
+        }
+        if self.background == Some(true) {
+            let message = "`background` must be false: a response runs as long as its request";
+            return Err(Failure::not_supported(message).param("background"));
+        }
+        Ok(())
+    }
+}
+
+impl WireTool {
+    fn into_openai(self, at: usize) -> Result<Value, Failure> {
+        if self.r#type != "function" {
+            let path = format!("tools[{at}].type");
+            let message = format!("`{path}` must be `function`: the server has no tools of its own");
+            return Err(Failure::invalid(path, message));
+        }
+        let name = self.name.ok_or_else(|| {
+            let path = format!("tools[{at}].name");
+            Failure::invalid(path.clone(), format!("`{path}` is required, as a string"))
+        })?;
+        let parameters = self.parameters.unwrap_or_else(|| json!({"type": "object", "properties": {}}));
+        let mut function = json!({"name": name, "parameters": parameters});
+        if let Some(description) = self.description {
+            function["description"] = description.into();
+        }
+        Ok(json!({"type": "function", "function": function}))
+    }
+}
+
+/// A tool in the form of this endpoint.
+fn flat_tool(tool: &Value) -> Value {
+    let mut flat = tool["function"].clone();
+    flat["type"] = "function".into();
+    flat
+}
