@@ -9,6 +9,7 @@ mod cases;
 mod chat;
 mod streams;
 mod sampling;
+mod prefix;
 mod model_files;
 mod hostile_plugins;
 mod lifecycle;

@@ -108,6 +108,10 @@ pub struct Record {
     pub batches: Vec<Batch>,
     /// Slots that hold something now.
     pub slots_in_use: usize,
+    /// Tokens that all slots hold now.
+    pub tokens_held: usize,
+    /// Copies of a slot into another.
+    pub copies: usize,
     /// Decodes that are to fail, counted down; then they work again.
     pub failures_left: usize,
 }
@@ -184,12 +188,20 @@ impl ScriptedModel {
         &mut self.info
     }
 
+    fn note(&self) {
+        let (slots_in_use, tokens_held) = (self.slots.len(), self.slots.values().map(Vec::len).sum());
+        self.log.update(|record| (record.slots_in_use, record.tokens_held) = (slots_in_use, tokens_held));
+    }
+
     fn row(&self, history: &[Token]) -> Vec<f32> {
         let next = next_token(history, &self.replies);
-        // The others get something below, different for each, so that there is something to sample.
+        // The others get something below, different for each and after each history, so that there is something to
+        // sample, and a sequence that holds anything but its own tokens gives itself away.
+        let salt =
+            history.iter().fold(1_u32, |salt, token| (salt ^ token).wrapping_mul(16_777_619).rotate_left(5));
         let mut row: Vec<f32> = (0..260_u32)
             .map(|token| {
-                let mixed = token.wrapping_mul(2_654_435_761).wrapping_add(history.len() as u32 * 40_503);
+                let mixed = (token.wrapping_mul(2_654_435_761) ^ salt).wrapping_mul(2_246_822_519);
                 f32::from(u16::try_from(mixed >> 16).unwrap_or(0)) / 65_536.0
             })
             .collect();
@@ -246,8 +258,7 @@ impl Model for ScriptedModel {
                 self.rows.push(self.row(&history));
             }
         }
-        let in_use = self.slots.len();
-        self.log.update(|record| record.slots_in_use = in_use);
+        self.note();
         Ok(())
     }
 
@@ -258,17 +269,21 @@ impl Model for ScriptedModel {
     fn remove(&mut self, slot: Slot, from: Position) -> Result<(), Error> {
         if from == 0 {
             self.slots.remove(&slot);
+        } else if !self.info.capabilities.partial_removal {
+            let architecture = self.info.architecture.clone();
+            return Err(Error::Unsupported { operation: "forget the tail of a sequence", architecture });
         } else if let Some(held) = self.slots.get_mut(&slot) {
             held.truncate(from as usize);
         }
-        let in_use = self.slots.len();
-        self.log.update(|record| record.slots_in_use = in_use);
+        self.note();
         Ok(())
     }
 
     fn copy(&mut self, from: Slot, to: Slot) -> Result<(), Error> {
         let held = self.slots.get(&from).cloned().unwrap_or_default();
         self.slots.insert(to, held);
+        self.log.update(|record| record.copies += 1);
+        self.note();
         Ok(())
     }
 
@@ -283,6 +298,7 @@ impl Model for ScriptedModel {
             return Err(Error::State("its length is no number of tokens".into()));
         }
         self.slots.insert(slot, tokens.iter().map(|&bytes| Token::from_le_bytes(bytes)).collect());
+        self.note();
         Ok(())
     }
 

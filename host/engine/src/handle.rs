@@ -113,7 +113,26 @@ impl Handle {
     ///
     /// Every kind of [`Error`] that a request can cause before its first token.
     pub async fn generate(&self, request: GenerateRequest) -> Result<Generation, Error> {
-        pipeline::generate(Arc::clone(&self.shared), request).await
+        let mut generations = self.generate_many(request, 1).await?;
+        generations.pop().ok_or_else(|| Error::Internal("one answer was asked for, and none came".into()))
+    }
+
+    /// Asks for several answers to one request; none are none. Answer `i` has the seed of the first one plus `i`,
+    /// and is what a request of its own with that seed would be answered.
+    ///
+    /// The prompt is rendered and tokenised once. It is decoded once, and copied for the others, where the model can
+    /// copy a sequence and forget a tail, and [`Params::cache_prompt`](crate::request::Params::cache_prompt) allows
+    /// it. Plugins are opened for each answer: a sampler need not know how to fork.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::generate`]. All answers are admitted, or none is.
+    pub async fn generate_many(
+        &self,
+        request: GenerateRequest,
+        answers: usize,
+    ) -> Result<Vec<Generation>, Error> {
+        pipeline::generate(Arc::clone(&self.shared), request, answers).await
     }
 
     /// The prompt that the model's own template makes of a conversation, as text.

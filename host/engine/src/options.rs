@@ -15,8 +15,13 @@ pub struct Options {
     pub sampling_threads: usize,
     /// How long a step waits for samplers before it goes on without the late ones. Default 10 ms.
     pub sampling_patience: Duration,
-    /// Most tokens of prompts in a batch while a sequence generates; `None` is half of the model's chunk.
-    pub prefill_tokens_beside: Option<u32>,
+    /// The part of the time that prompts get while a sequence generates: with a share f the time between two
+    /// tokens grows by up to 1/(1-f). Held between 0.05 and 0.95. Default 0.5.
+    pub prefill_share: f64,
+    /// Whether what was decoded for one request may serve others. Default true.
+    pub prefix_cache: bool,
+    /// Most bytes of host memory for sequences that have no slot any more; 0 keeps none. Default 1 GiB.
+    pub prefix_cache_bytes: u64,
     /// The Jinja chat template, instead of the model's own.
     pub chat_template: Option<String>,
     /// The name of the [`Dialect`](crate::dialect::Dialect) in which the model calls tools, instead of the one that
@@ -32,7 +37,9 @@ impl Default for Options {
             stall_limit: Duration::from_secs(60),
             sampling_threads: 2,
             sampling_patience: Duration::from_millis(10),
-            prefill_tokens_beside: None,
+            prefill_share: 0.5,
+            prefix_cache: true,
+            prefix_cache_bytes: 1 << 30,
             chat_template: None,
             dialect: None,
         }

@@ -21,7 +21,7 @@ use crate::plugin::{Chunk, Kind, OnFault, Part, Prompt, Report, SessionContext};
 use crate::processing::{Item, Pipe};
 use crate::request::{Chat, GenerateRequest, Input, ReasoningFormat, Use};
 use crate::sampling::{Chosen, Link, Sampling};
-use crate::sequence::{self, End, Submission};
+use crate::sequence::{self, End, Lead, Submission};
 use crate::shared::Shared;
 
 /// Tokens taken from the worker at a time, when they wait: a slow reader pays the way to the plugins less often.
@@ -68,39 +68,57 @@ pub(crate) async fn blocking<T: Send + 'static>(
     })?
 }
 
-/// Prepares a request and puts it into the queue.
-pub(crate) async fn generate(shared: Arc<Shared>, request: GenerateRequest) -> Result<Generation, Error> {
+/// Prepares a request and puts it into the queue, once for each of so many answers.
+pub(crate) async fn generate(
+    shared: Arc<Shared>,
+    request: GenerateRequest,
+    answers: usize,
+) -> Result<Vec<Generation>, Error> {
     let preparing = Arc::clone(&shared);
-    let prepared = blocking(move || prepare(&preparing, request)).await?;
+    let prepared = blocking(move || prepare(&preparing, request, answers)).await?;
 
-    let (tokens, receive_token) = mpsc::channel(shared.options.token_buffer.max(1));
-    let (end, receive_end) = oneshot::channel();
-    let prompt_tokens = length(&prepared.prompt);
-    shared.submit(Submission {
-        prompt: prepared.prompt,
-        sampling: Box::new(prepared.sampling),
-        max_tokens: prepared.max_tokens,
-        ignore_end: prepared.ignore_end,
-        reader: sequence::Reader { tokens, end },
-        submitted: Instant::now(),
-    })?;
-    let seed = prepared.seed;
-    let answer = Answer {
-        decoder: prepared.decoder,
-        reader: prepared.reader,
-        pipe: Some(prepared.pipe),
-        tokens: Some(receive_token),
-        end: Some(receive_end),
-        ready: VecDeque::new(),
-        logprobs: Vec::new(),
-        completion_tokens: 0,
-        prompt_tokens,
-        seed,
-        template: prepared.template,
-        _wake: Wake(shared),
-    };
-    let events = Box::pin(futures::stream::unfold(answer, Answer::next).fuse());
-    Ok(Generation { events, prompt_tokens, seed })
+    let (mut submissions, mut generations) = (Vec::new(), Vec::new());
+    let mut group = shared.can_fork().then(Lead::new).filter(|_| answers > 1);
+    let mut follow = None;
+    for prepared in prepared {
+        let (tokens, receive_token) = mpsc::channel(shared.options.token_buffer.max(1));
+        let (end, receive_end) = oneshot::channel();
+        let (prompt_tokens, seed) = (length(&prepared.prompt), prepared.seed);
+        let follows = follow.clone();
+        let leads = group.take().filter(|_| prepared.caches).map(|(lead, others)| {
+            follow = Some(others);
+            lead
+        });
+        submissions.push(Submission {
+            prompt: prepared.prompt,
+            sampling: Box::new(prepared.sampling),
+            max_tokens: prepared.max_tokens,
+            ignore_end: prepared.ignore_end,
+            caches: prepared.caches,
+            leads,
+            follows,
+            reader: sequence::Reader { tokens, end },
+            submitted: Instant::now(),
+        });
+        let answer = Answer {
+            decoder: prepared.decoder,
+            reader: prepared.reader,
+            pipe: Some(prepared.pipe),
+            tokens: Some(receive_token),
+            end: Some(receive_end),
+            ready: VecDeque::new(),
+            logprobs: Vec::new(),
+            completion_tokens: 0,
+            prompt_tokens,
+            seed,
+            template: prepared.template,
+            _wake: Wake(Arc::clone(&shared)),
+        };
+        let events = Box::pin(futures::stream::unfold(answer, Answer::next).fuse());
+        generations.push(Generation { events, prompt_tokens, seed });
+    }
+    shared.submit(submissions)?;
+    Ok(generations)
 }
 
 /// A request that only waits for a slot.
@@ -113,18 +131,24 @@ struct Prepared {
     template: Option<Report>,
     max_tokens: u32,
     ignore_end: bool,
+    caches: bool,
     seed: u64,
 }
 
-fn prepare(shared: &Shared, request: GenerateRequest) -> Result<Prepared, Error> {
+/// Makes the prompt once, and opens the plugins for each answer: all of them see what they would see of a request
+/// of its own.
+fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<Vec<Prepared>, Error> {
     let GenerateRequest { id, input, params, template, samplers, stream } = request;
-    let context = SessionContext { request: id, vocabulary: Arc::clone(&shared.vocabulary) };
-    let mut reader = None;
+    let context = |answer: usize| SessionContext {
+        request: if answer == 0 { id.clone() } else { format!("{id}/{answer}") },
+        vocabulary: Arc::clone(&shared.vocabulary),
+    };
+    let mut wanted = None;
     let (prompt, mut stops, template) = match input {
         Input::Chat(chat) => {
-            let (prompt, report) = render(shared, &context, &chat, template.as_ref())?;
+            let (prompt, report) = render(shared, &context(0), &chat, template.as_ref())?;
             let tokens = tokenise(shared.vocabulary.as_ref(), &prompt.parts)?;
-            reader = Reader::new(shared.dialect, wanted(&chat, &tokens, shared.vocabulary.as_ref()));
+            wanted = Some(wanted_of(&chat, &tokens, shared.vocabulary.as_ref()));
             (tokens, prompt.stops, report)
         }
         Input::Text(text) => {
@@ -134,20 +158,39 @@ fn prepare(shared: &Shared, request: GenerateRequest) -> Result<Prepared, Error>
     };
     let max_tokens = check_length(&prompt, params.max_tokens, shared.info.context)?;
     stops.extend(params.stop.iter().cloned());
-    let seed = params.seed.unwrap_or_else(draw_seed);
-    let pipe = Pipe::open(&context, &stream)?;
-    let chain = open_samplers(&context, &samplers, &prompt)?;
-    let ignore_end = params.ignore_end;
-    let sampling = Sampling::new(params, seed, prompt.clone(), chain, Arc::clone(&shared.end_tokens));
-    let mut decoder = TextDecoder::new(context.vocabulary, stops);
-    if reader.is_some() {
-        decoder = decoder.showing(Arc::clone(&shared.marks));
-    }
-    Ok(Prepared { prompt, sampling, decoder, reader, pipe, template, max_tokens, ignore_end, seed })
+    let first_seed = params.seed.unwrap_or_else(draw_seed);
+    let open = |answer: usize| {
+        let context = context(answer);
+        let seed = first_seed.wrapping_add(answer as u64);
+        let pipe = Pipe::open(&context, &stream)?;
+        let chain = open_samplers(&context, &samplers, &prompt)?;
+        let sampling =
+            Sampling::new(params.clone(), seed, prompt.clone(), chain, Arc::clone(&shared.end_tokens));
+        let reader = wanted.clone().and_then(|wanted| Reader::new(shared.dialect, wanted));
+        let mut decoder = TextDecoder::new(context.vocabulary, stops.clone());
+        if reader.is_some() {
+            decoder = decoder.showing(Arc::clone(&shared.marks));
+        }
+        let (ignore_end, caches) = (params.ignore_end, params.cache_prompt);
+        let (prompt, template) = (prompt.clone(), template.clone());
+        Ok(Prepared {
+            prompt,
+            sampling,
+            decoder,
+            reader,
+            pipe,
+            template,
+            max_tokens,
+            ignore_end,
+            caches,
+            seed,
+        })
+    };
+    (0..answers).map(open).collect()
 }
 
 /// What is to be read out of the answer to a conversation.
-fn wanted(chat: &Chat, prompt: &[Token], vocabulary: &dyn Vocabulary) -> Wanted {
+fn wanted_of(chat: &Chat, prompt: &[Token], vocabulary: &dyn Vocabulary) -> Wanted {
     /// More than any mark has.
     const END_TOKENS: usize = 32;
     let name = |tool: &Value| tool.pointer("/function/name").and_then(Value::as_str).map(str::to_owned);
@@ -454,7 +497,7 @@ impl Answer {
         plugins.extend(self.pipe.take().map(Pipe::into_reports).unwrap_or_default());
         let usage = Usage {
             prompt_tokens: self.prompt_tokens,
-            cached_tokens: 0,
+            cached_tokens: ended.cached_tokens,
             completion_tokens: self.completion_tokens,
             queue_time: ended.queue_time,
             prefill_time: ended.prefill_time,

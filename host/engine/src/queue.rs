@@ -28,20 +28,28 @@ impl<T> Queue<T> {
         Self { limit, state: Mutex::new(State { waiting: VecDeque::new(), closed: false }) }
     }
 
-    pub(crate) fn push(&self, item: T) -> Result<(), Refused> {
+    /// Takes all of them, or none.
+    pub(crate) fn push(&self, items: Vec<T>) -> Result<(), Refused> {
         let mut state = self.lock();
         if state.closed {
             return Err(Refused::Closed);
         }
-        if state.waiting.len() >= self.limit {
+        if state.waiting.len() + items.len() > self.limit {
             return Err(Refused::Full(state.waiting.len()));
         }
-        state.waiting.push_back(item);
+        state.waiting.extend(items);
         Ok(())
     }
 
     pub(crate) fn pop(&self) -> Option<T> {
-        self.lock().waiting.pop_front()
+        self.pop_first(|_| true)
+    }
+
+    /// The first that is ready. Those before it keep their places.
+    pub(crate) fn pop_first(&self, is_ready: impl FnMut(&T) -> bool) -> Option<T> {
+        let mut state = self.lock();
+        let place = state.waiting.iter().position(is_ready)?;
+        state.waiting.remove(place)
     }
 
     /// Drops what nobody waits for any more, so that it takes no place.

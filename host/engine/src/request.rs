@@ -173,6 +173,8 @@ pub struct Params {
     pub logit_bias: Vec<(Token, f32)>,
     /// Report the log-probability of each token, and of so many others beside it.
     pub logprobs: Option<u32>,
+    /// Take over what was decoded for other requests, and leave them what is decoded for this one.
+    pub cache_prompt: bool,
 }
 
 impl Default for Params {
@@ -193,6 +195,7 @@ impl Default for Params {
             presence_penalty: 0.0,
             logit_bias: Vec::new(),
             logprobs: None,
+            cache_prompt: true,
         }
     }
 }

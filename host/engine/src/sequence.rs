@@ -1,6 +1,8 @@
 //! One request inside the engine: what it still has to decode, where it stands, and who reads it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::error::TrySendError;
@@ -20,8 +22,43 @@ pub(crate) struct Submission {
     /// Most tokens to generate.
     pub max_tokens: u32,
     pub ignore_end: bool,
+    /// It may use what others left in the cache, and leaves something there.
+    pub caches: bool,
+    /// Others wait for its prompt, to share it.
+    pub leads: Option<Lead>,
+    /// Whose prompt it waits for.
+    pub follows: Option<Follow>,
     pub reader: Reader,
     pub submitted: Instant,
+}
+
+impl Submission {
+    /// Whether it need not wait for another's prompt.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.follows.as_ref().is_none_or(|Follow(is_ready)| is_ready.load(Ordering::Acquire))
+    }
+}
+
+/// Held by the first of several requests with one prompt, until its prompt is decoded or never will be: dropping it
+/// lets the others go.
+pub(crate) struct Lead(Arc<AtomicBool>);
+
+/// Held by the others.
+#[derive(Clone)]
+pub(crate) struct Follow(Arc<AtomicBool>);
+
+impl Lead {
+    /// The first one's end and the others'.
+    pub(crate) fn new() -> (Self, Follow) {
+        let is_ready = Arc::new(AtomicBool::new(false));
+        (Self(Arc::clone(&is_ready)), Follow(is_ready))
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// The worker's end of a stream.
@@ -42,6 +79,8 @@ impl Reader {
 #[derive(Debug)]
 pub(crate) struct End {
     pub reason: FinishReason,
+    /// Tokens of the prompt that were in the cache.
+    pub cached_tokens: u32,
     pub queue_time: Duration,
     pub prefill_time: Duration,
     pub decode_time: Duration,
@@ -62,6 +101,11 @@ pub(crate) struct Sequence {
     pub pending: VecDeque<Token>,
     /// The position of the first of them.
     pub position: u32,
+    /// It leaves what it decoded to others.
+    pub caches: bool,
+    /// Tokens of the prompt that were in the cache.
+    cached_tokens: u32,
+    leads: Option<Lead>,
     /// `None` while a sampling thread has it.
     pub sampling: Option<Box<Sampling>>,
     /// A row that came while the sampling was away.
@@ -82,11 +126,15 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    pub(crate) fn new(owner: Owner, submission: Submission, now: Instant) -> Self {
+    /// `cached_tokens` of its prompt are in its slot already.
+    pub(crate) fn new(owner: Owner, submission: Submission, cached_tokens: u32, now: Instant) -> Self {
         Self {
             owner,
-            pending: submission.prompt.into(),
-            position: 0,
+            pending: submission.prompt[cached_tokens as usize..].iter().copied().collect(),
+            position: cached_tokens,
+            caches: submission.caches,
+            cached_tokens,
+            leads: submission.leads,
             sampling: Some(submission.sampling),
             held_row: None,
             late: false,
@@ -109,7 +157,8 @@ impl Sequence {
             && self.outbox.is_empty()
             && self.finishing.is_none();
         let pending = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
-        ready.then_some(Demand { slot: self.slot(), pending, generating: self.is_generating() })
+        let (slot, depth) = (self.slot(), self.position);
+        ready.then_some(Demand { slot, pending, depth, generating: self.is_generating() })
     }
 
     /// Whether its reader has, or is about to have, its first token.
@@ -140,6 +189,7 @@ impl Sequence {
         now: Instant,
     ) -> Vec<Token> {
         self.first_token.get_or_insert(now);
+        self.leads = None;
         let mut tokens = Vec::with_capacity(chosen.len());
         for chosen in chosen {
             let token = chosen.token;
@@ -188,6 +238,7 @@ impl Sequence {
         let first_token = self.first_token.unwrap_or(now);
         let end = End {
             reason: self.finishing.unwrap_or(FinishReason::Stop),
+            cached_tokens: self.cached_tokens,
             queue_time: self.admitted - self.submitted,
             prefill_time: first_token - self.admitted,
             decode_time: now - first_token,

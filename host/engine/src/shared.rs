@@ -38,6 +38,12 @@ pub(crate) struct Gauges {
     pub requests_finished: AtomicU64,
     pub requests_cancelled: AtomicU64,
     pub requests_failed: AtomicU64,
+    pub tokens_cached: AtomicU64,
+    pub tokens_held_idle: AtomicUsize,
+    pub saved_sequences: AtomicUsize,
+    pub saved_bytes: AtomicU64,
+    pub sequences_restored: AtomicU64,
+    pub sequences_evicted: AtomicU64,
 }
 
 /// What an engine is doing.
@@ -61,11 +67,26 @@ pub struct Status {
     pub requests_cancelled: u64,
     /// Requests that ended with an error.
     pub requests_failed: u64,
+    /// Tokens of prompts that were not decoded since the start, because a cached sequence had them.
+    pub tokens_cached: u64,
+    /// Tokens that lie ready in slots that nobody uses.
+    pub tokens_held_idle: usize,
+    /// Sequences saved in host memory.
+    pub saved_sequences: usize,
+    /// Their bytes.
+    pub saved_bytes: u64,
+    /// The most bytes that they may take.
+    pub saved_bytes_limit: u64,
+    /// Sequences restored from host memory since the start.
+    pub sequences_restored: u64,
+    /// Saved sequences that had to go for want of room since the start.
+    pub sequences_evicted: u64,
 }
 
 impl Shared {
-    pub(crate) fn submit(&self, submission: Submission) -> Result<(), Error> {
-        self.queue.push(submission).map_err(|refused| match refused {
+    /// Puts requests into the queue: all of them or none.
+    pub(crate) fn submit(&self, submissions: Vec<Submission>) -> Result<(), Error> {
+        self.queue.push(submissions).map_err(|refused| match refused {
             Refused::Full(waiting) => Error::Overloaded {
                 waiting,
                 limit: self.options.queue_limit,
@@ -75,6 +96,12 @@ impl Shared {
         })?;
         self.wake();
         Ok(())
+    }
+
+    /// Whether several requests can share the decoding of one prompt.
+    pub(crate) fn can_fork(&self) -> bool {
+        let can = &self.info.capabilities;
+        self.options.prefix_cache && can.copy && can.partial_removal && self.info.slots > 1
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -90,6 +117,13 @@ impl Shared {
             requests_finished: count(&gauges.requests_finished),
             requests_cancelled: count(&gauges.requests_cancelled),
             requests_failed: count(&gauges.requests_failed),
+            tokens_cached: count(&gauges.tokens_cached),
+            tokens_held_idle: gauges.tokens_held_idle.load(Ordering::Relaxed),
+            saved_sequences: gauges.saved_sequences.load(Ordering::Relaxed),
+            saved_bytes: count(&gauges.saved_bytes),
+            saved_bytes_limit: if options.prefix_cache { options.prefix_cache_bytes } else { 0 },
+            sequences_restored: count(&gauges.sequences_restored),
+            sequences_evicted: count(&gauges.sequences_evicted),
         }
     }
 

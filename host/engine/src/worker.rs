@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, select};
 
 use crate::Error;
-
+use crate::cache::Cache;
 use crate::model::{Batch, Model, Slot, Vocabulary};
 use crate::options::Options;
 use crate::pool::{Pool, Returned, Task};
@@ -30,6 +30,7 @@ pub(crate) struct Worker {
     gauges: Arc<Gauges>,
     pool: Pool,
     scheduler: Scheduler,
+    cache: Cache,
     /// One place a slot.
     sequences: Vec<Option<Sequence>>,
     sequences_begun: u64,
@@ -47,13 +48,17 @@ impl Worker {
         let info = model.info();
         let scheduler = Scheduler::new(Limits {
             batch_tokens_max: info.batch_tokens_max,
-            prefill_tokens_beside: options.prefill_tokens_beside.unwrap_or(info.chunk_tokens / 2),
+            chunk_tokens: info.chunk_tokens,
+            prefill_share: options.prefill_share,
         });
         let sequences = (0..info.slots).map(|_| None).collect();
+        let (is_on, store_bytes) = (options.prefix_cache, options.prefix_cache_bytes);
+        let cache = Cache::new(model.as_ref(), is_on, store_bytes, Arc::clone(&gauges));
         Self {
             vocabulary: model.vocabulary(),
             pool: Pool::start(options.sampling_threads),
             scheduler,
+            cache,
             sequences,
             sequences_begun: 0,
             batch: Batch::default(),
@@ -75,8 +80,7 @@ impl Worker {
             self.admit();
             let demands: Vec<Demand> = self.sequences.iter().flatten().filter_map(Sequence::demand).collect();
             if !demands.is_empty() {
-                let shares = self.scheduler.next_batch(&demands);
-                self.step(&shares);
+                self.step(&demands);
             } else if self.sequences.iter().all(Option::is_none)
                 && self.queue.is_closed()
                 && self.queue.len() == 0
@@ -109,7 +113,7 @@ impl Worker {
             let Some(sequence) = &mut self.sequences[slot] else { continue };
             if sequence.is_abandoned() {
                 self.gauges.requests_cancelled.fetch_add(1, Ordering::Relaxed);
-                drop(self.release(slot));
+                drop(self.release(slot, true));
                 continue;
             }
             if sequence.is_cancelled() {
@@ -133,33 +137,58 @@ impl Worker {
             }
             wanted
         });
-        for slot in 0..self.sequences.len() {
-            if self.sequences[slot].is_some() {
-                continue;
-            }
-            let Some(submission) = self.queue.pop() else { break };
+        while self.cache.has_free_slot() {
+            let Some(submission) = self.queue.pop_first(Submission::is_ready) else { break };
+            let (prompt, model) = (&submission.prompt, self.model.as_mut());
+            let Some((slot, cached)) = self.cache.admit(model, prompt, submission.caches) else { break };
             self.sequences_begun += 1;
             let owner = Owner { slot: to_slot(slot), sequence: self.sequences_begun };
-            let sequence = Sequence::new(owner, submission, Instant::now());
+            let sequence = Sequence::new(owner, submission, cached, Instant::now());
             self.sequences[slot] = Some(sequence);
             self.gauges.running.fetch_add(1, Ordering::Relaxed);
             self.advance(slot, Vec::new());
         }
     }
 
-    /// Decodes a batch, and samples the rows that it gives.
-    fn step(&mut self, shares: &[Share]) {
+    /// One token for everybody who generates, and then prompts, as many as there is time for.
+    fn step(&mut self, demands: &[Demand]) {
+        let begun = Instant::now();
+        let shares = self.scheduler.decode(demands);
+        if !shares.is_empty() {
+            self.decode(&shares);
+            self.scheduler.decoded(begun.elapsed());
+        }
+        let prefill = self.scheduler.prefill(demands, !shares.is_empty());
+        if !prefill.shares.is_empty()
+            && let Some(took) = self.decode(&prefill.shares)
+        {
+            self.scheduler.prefilled(&prefill, took);
+        }
+    }
+
+    /// Decodes a batch, and samples the rows that it gives. Returns how long the model took, unless it failed.
+    fn decode(&mut self, shares: &[Share]) -> Option<Duration> {
         let rows = self.fill_batch(shares);
+        if self.batch.is_empty() {
+            return None;
+        }
+        let begun = Instant::now();
         if let Err(error) = self.model.decode(&self.batch) {
             tracing::error!(%error, tokens = self.batch.len(), sequences = shares.len(), "a decode failed");
             for share in shares {
-                self.fail(share.slot as usize, Error::Model(error.clone()));
+                // What is in the slot now is not known.
+                if let Some(sequence) = self.release(share.slot as usize, false) {
+                    self.gauges.requests_failed.fetch_add(1, Ordering::Relaxed);
+                    sequence.fail(Error::Model(error.clone()));
+                }
             }
-            return;
+            return None;
         }
+        let took = begun.elapsed();
         for share in shares {
-            if let Some(sequence) = &mut self.sequences[share.slot as usize] {
-                sequence.pending.drain(..share.tokens as usize);
+            let slot = share.slot as usize;
+            if let Some(sequence) = &mut self.sequences[slot] {
+                self.cache.extend(slot, sequence.pending.drain(..share.tokens as usize));
                 sequence.position += share.tokens;
                 if !sequence.is_generating() {
                     self.gauges.tokens_prefilled.fetch_add(u64::from(share.tokens), Ordering::Relaxed);
@@ -167,6 +196,7 @@ impl Worker {
             }
         }
         self.sample(&rows);
+        Some(took)
     }
 
     /// Fills the batch, and tells whose rows it will give, in order.
@@ -313,7 +343,7 @@ impl Worker {
     }
 
     fn finish(&mut self, slot: usize, now: Instant) {
-        let Some(sequence) = self.release(slot) else { return };
+        let Some(sequence) = self.release(slot, true) else { return };
         self.gauges.requests_finished.fetch_add(1, Ordering::Relaxed);
         let (end, sampling, to) = sequence.finish(now);
         match sampling {
@@ -326,19 +356,17 @@ impl Worker {
     }
 
     fn fail(&mut self, slot: usize, error: Error) {
-        if let Some(sequence) = self.release(slot) {
+        if let Some(sequence) = self.release(slot, true) {
             self.gauges.requests_failed.fetch_add(1, Ordering::Relaxed);
             sequence.fail(error);
         }
     }
 
-    /// Frees a slot.
-    fn release(&mut self, slot: usize) -> Option<Sequence> {
+    /// Frees a slot. `is_sound`: what the model holds in it is what was decoded.
+    fn release(&mut self, slot: usize, is_sound: bool) -> Option<Sequence> {
         let sequence = self.sequences[slot].take()?;
+        self.cache.release(self.model.as_mut(), slot, is_sound && sequence.caches);
         self.gauges.running.fetch_sub(1, Ordering::Relaxed);
-        if let Err(error) = self.model.remove(sequence.slot(), 0) {
-            tracing::error!(%error, slot, "a slot could not be emptied");
-        }
         Some(sequence)
     }
 }

@@ -25,8 +25,8 @@ pub(crate) struct Choices {
 }
 
 impl Choices {
-    /// Submits `n` times each of the requests. Choices are numbered in this order, and choice `i` has the seed of
-    /// the first one plus `i`, so that one seed reproduces all.
+    /// Asks for `n` answers to each of the requests. Choices are numbered in this order, and choice `i` has the seed
+    /// of the first one plus `i`, so that one seed reproduces all.
     pub(crate) async fn submit(
         handle: &Handle,
         requests: Vec<GenerateRequest>,
@@ -35,18 +35,19 @@ impl Choices {
         let mut running = SelectAll::new();
         let mut first_seed = None;
         let mut prompt_tokens = 0;
-        for (at, request) in requests.iter().flat_map(|request| std::iter::repeat_n(request, n)).enumerate() {
-            let mut request = request.clone();
+        for (prompt, mut request) in requests.into_iter().enumerate() {
+            let first = prompt * n;
             if let Some(seed) = first_seed {
-                request.params.seed = Some(u64::wrapping_add(seed, at as u64));
-                request.id = format!("{}/{at}", request.id);
+                request.params.seed = Some(u64::wrapping_add(seed, first as u64));
+                request.id = format!("{}/{first}", request.id);
             }
-            let generation = handle.generate(request).await?;
-            if first_seed.is_none() {
-                first_seed = Some(generation.seed());
-                prompt_tokens = generation.prompt_tokens();
+            for (choice, generation) in (first..).zip(handle.generate_many(request, n).await?) {
+                if first_seed.is_none() {
+                    first_seed = Some(generation.seed());
+                    prompt_tokens = generation.prompt_tokens();
+                }
+                running.push(Numbered { choice, generation: Some(generation), finished: false });
             }
-            running.push(Numbered { choice: at, generation: Some(generation), finished: false });
         }
         Ok(Self { running, prompt_tokens })
     }

@@ -33,18 +33,35 @@ type Figure<T> = (&'static str, &'static str, fn(&Status) -> T);
 /// Every model's load and totals.
 pub(crate) async fn scrape(State(models): State<Models>) -> Result<impl IntoResponse, Failure> {
     let mut registry = Registry::with_prefix("minerva");
-    let gauges: [Figure<usize>; 4] = [
+    let gauges: [Figure<usize>; 8] = [
         ("requests_running", "Requests that have a sequence", |status| status.running),
         ("requests_waiting", "Requests that wait for a sequence", |status| status.waiting),
         ("requests_waiting_limit", "The most requests that may wait", |status| status.queue_limit),
         ("sequences", "Sequences that can run side by side", |status| status.slots),
+        ("cache_idle_tokens", "Tokens that lie ready in sequences nobody uses", |status| {
+            status.tokens_held_idle
+        }),
+        ("cache_saved_sequences", "Sequences saved in host memory", |status| status.saved_sequences),
+        ("cache_saved_bytes", "Bytes of the sequences saved in host memory", |status| {
+            bytes(status.saved_bytes)
+        }),
+        ("cache_saved_bytes_limit", "The most bytes that saved sequences may take", |status| {
+            bytes(status.saved_bytes_limit)
+        }),
     ];
-    let counters: [Figure<u64>; 5] = [
+    let counters: [Figure<u64>; 8] = [
         ("prompt_tokens", "Tokens of prompts decoded", |status| status.tokens_prefilled),
         ("generation_tokens", "Tokens generated", |status| status.tokens_generated),
         ("requests_finished", "Requests that ended as they should", |status| status.requests_finished),
         ("requests_canceled", "Requests whose client went away", |status| status.requests_cancelled),
         ("requests_failed", "Requests that ended with an error", |status| status.requests_failed),
+        ("prompt_tokens_cached", "Tokens of prompts that were in the cache", |status| status.tokens_cached),
+        ("cache_restored_sequences", "Sequences restored from host memory", |status| {
+            status.sequences_restored
+        }),
+        ("cache_evicted_sequences", "Saved sequences that had to go for want of room", |status| {
+            status.sequences_evicted
+        }),
     ];
     let served: Vec<(Labels, Status)> = models
         .list()
@@ -68,4 +85,8 @@ pub(crate) async fn scrape(State(models): State<Models>) -> Result<impl IntoResp
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| Failure::internal(error.to_string()))?;
     Ok(([(CONTENT_TYPE, TEXT)], text))
+}
+
+fn bytes(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }

@@ -85,7 +85,7 @@ fn request(minerva: &Minerva, arguments: &RunArguments, prompt: String) -> Resul
 }
 
 /// Reads `NAME[=JSON]`, and finds the plugin.
-fn plugin(
+pub(crate) fn plugin(
     minerva: &Minerva,
     named: &str,
     kind: Kind,
@@ -129,9 +129,10 @@ fn print_statistics(finished: &Finished) {
     let usage = &finished.usage;
     let rate = |tokens: u32, seconds: f64| if seconds > 0.0 { f64::from(tokens) / seconds } else { 0.0 };
     eprintln!(
-        "\nprompt: {} tokens, {:.1} tokens/s; answer: {} tokens, {:.1} tokens/s; seed {}",
+        "\nprompt: {} tokens, {} of them cached, {:.1} tokens/s; answer: {} tokens, {:.1} tokens/s; seed {}",
         usage.prompt_tokens,
-        rate(usage.prompt_tokens, usage.prefill_time.as_secs_f64()),
+        usage.cached_tokens,
+        rate(usage.prompt_tokens - usage.cached_tokens, usage.prefill_time.as_secs_f64()),
         usage.completion_tokens,
         rate(usage.completion_tokens.saturating_sub(1), usage.decode_time.as_secs_f64()),
         finished.seed,

@@ -46,6 +46,16 @@ pub(crate) struct ModelArguments {
     /// One pool of cells for all sequences (-kvu)
     #[arg(long, env = "MINERVA_KV_UNIFIED")]
     pub kv_unified: bool,
+    /// The part of the time that prompts get while answers are being written, 0.05 to 0.95: with a share f a token
+    /// takes up to 1/(1-f) times as long
+    #[arg(long, env = "MINERVA_PREFILL_SHARE", value_name = "F", default_value_t = 0.5)]
+    pub prefill_share: f64,
+    /// Most MiB of host memory for sequences that may be needed again; 0 keeps none
+    #[arg(long, env = "MINERVA_CACHE_RAM", value_name = "MIB", default_value_t = 1024)]
+    pub cache_ram: u64,
+    /// Decode every prompt from its beginning, whatever was decoded before
+    #[arg(long, env = "MINERVA_NO_CACHE_PROMPT")]
+    pub no_cache_prompt: bool,
     /// A Jinja chat template instead of the model's own, from a file
     #[arg(long, env = "MINERVA_CHAT_TEMPLATE_FILE", value_name = "FILE")]
     pub chat_template_file: Option<PathBuf>,
@@ -114,10 +124,16 @@ impl ModelArguments {
             let names: Vec<&str> = Dialect::names().collect();
             bail!("--tool-call-parser: there is no `{name}`; there are {}", names.join(", "));
         }
+        if !(0.05..=0.95).contains(&self.prefill_share) {
+            bail!("--prefill-share is {}, and must be from 0.05 to 0.95", self.prefill_share);
+        }
         let dialect = self.tool_call_parser.clone();
         builder = builder.engine(|engine| {
             engine.chat_template = template;
             engine.dialect = dialect;
+            engine.prefill_share = self.prefill_share;
+            engine.prefix_cache = !self.no_cache_prompt;
+            engine.prefix_cache_bytes = self.cache_ram.saturating_mul(1 << 20);
         });
         for (name, path) in self.plugin_files()? {
             builder = builder.plugin(name, path);

@@ -24,6 +24,7 @@ struct Body {
     stream: Option<bool>,
     stream_options: Option<Object<StreamOptions>>,
     n: Option<i64>,
+    cache_prompt: Option<bool>,
     // Only their types are checked: they are for the client's own records.
     #[serde(rename = "user")]
     _user: Option<String>,
@@ -61,6 +62,7 @@ pub(crate) fn prepare(app: &App, text: &str, input: &'static str) -> Result<Prep
     let model = app.models.choose(body.model.as_deref())?;
     let mut params = model.defaults.params.clone();
     json::read::<sampling::Body>(text)?.apply(&mut params, model.handle.info().vocabulary_size)?;
+    params.cache_prompt = body.cache_prompt.unwrap_or(params.cache_prompt);
     let mut origin = Origin { input, plugins: Vec::new() };
     let plugins =
         json::read::<choice::Body>(text)?.resolve(&model.defaults.plugins, &app.plugins, &mut origin)?;

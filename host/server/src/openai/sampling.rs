@@ -34,10 +34,6 @@ pub(crate) struct Body {
     presence_penalty: Option<f32>,
     logit_bias: Option<Biases>,
 
-    // Prompts are not cached yet, and whether one is never changes an answer.
-    #[serde(rename = "cache_prompt")]
-    _cache_prompt: Option<bool>,
-
     // What follows changes the answer and is not there yet: its neutral value is accepted, any other refused.
     xtc_probability: Option<f32>,
     dry_multiplier: Option<f32>,

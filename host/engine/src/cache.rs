@@ -1,0 +1,191 @@
+//! What the slots of the model hold, and the host memory beside them: requests take over what was decoded before.
+//!
+//! The tokens noted here are exactly those that the model has decoded. What was sampled last is not among them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::model::{Error, Layout, Model, Token};
+use crate::prefix::{self, Holding, Placement, Rules, Source, WORTH_COPYING};
+use crate::shared::Gauges;
+use crate::store::Store;
+
+/// The prefix cache.
+pub(crate) struct Cache {
+    is_on: bool,
+    rules: Rules,
+    /// What is left in a slot would tax every step: it goes to host memory or nowhere.
+    shares_one_pool: bool,
+    slots: Vec<Held>,
+    store: Store,
+    clock: u64,
+    gauges: Arc<Gauges>,
+}
+
+#[derive(Default)]
+struct Held {
+    tokens: Vec<Token>,
+    is_busy: bool,
+    used: u64,
+}
+
+impl Cache {
+    /// A cache over the empty slots of a model. Off, it still says who gets which slot.
+    pub(crate) fn new(model: &dyn Model, is_on: bool, store_bytes: u64, gauges: Arc<Gauges>) -> Self {
+        let info = model.info();
+        Self {
+            is_on,
+            rules: Rules::new(&info.capabilities),
+            shares_one_pool: info.capabilities.layout == Layout::Unified,
+            slots: (0..info.slots).map(|_| Held::default()).collect(),
+            store: Store::new(if is_on { store_bytes } else { 0 }),
+            clock: 0,
+            gauges,
+        }
+    }
+
+    pub(crate) fn has_free_slot(&self) -> bool {
+        self.slots.iter().any(|held| !held.is_busy)
+    }
+
+    /// Gives a prompt a slot, and says how many of its tokens are already in it. `reuses`: it may use what others
+    /// left. `None` where every slot is busy.
+    pub(crate) fn admit(
+        &mut self,
+        model: &mut dyn Model,
+        prompt: &[Token],
+        reuses: bool,
+    ) -> Option<(usize, u32)> {
+        let sought = if reuses && self.is_on { prompt } else { &[] };
+        let slots: Vec<Holding<'_>> = self
+            .slots
+            .iter()
+            .map(|held| Holding { tokens: &held.tokens, is_busy: held.is_busy, used: held.used })
+            .collect();
+        let placement = prefix::place(sought, &slots, self.store.tokens(), self.rules)?;
+        let slot = placement.slot;
+        let shared = match self.prepare(model, placement) {
+            Ok(()) => placement.shared,
+            Err(error) => {
+                tracing::warn!(%error, slot, "a cached prefix could not be used");
+                self.empty(model, slot);
+                0
+            }
+        };
+        self.clock += 1;
+        let held = &mut self.slots[slot];
+        (held.is_busy, held.used) = (true, self.clock);
+        let shared = u32::try_from(shared).unwrap_or(u32::MAX);
+        self.gauges.tokens_cached.fetch_add(u64::from(shared), Ordering::Relaxed);
+        self.report();
+        Some((slot, shared))
+    }
+
+    /// Notes tokens that the model has decoded.
+    pub(crate) fn extend(&mut self, slot: usize, tokens: impl Iterator<Item = Token>) {
+        self.slots[slot].tokens.extend(tokens);
+    }
+
+    /// Takes a slot back. `keep`: what is in it is sound, and others may use it.
+    pub(crate) fn release(&mut self, model: &mut dyn Model, slot: usize, keep: bool) {
+        self.clock += 1;
+        self.slots[slot].is_busy = false;
+        self.slots[slot].used = self.clock;
+        if !(keep && self.is_on) {
+            self.empty(model, slot);
+        } else if self.shares_one_pool {
+            self.displace(model, slot);
+        }
+        self.report();
+    }
+
+    /// Makes a slot hold just what the placement says is shared.
+    fn prepare(&mut self, model: &mut dyn Model, placement: Placement) -> Result<(), Error> {
+        let Placement { slot, source, shared } = placement;
+        match source {
+            Source::InPlace => {
+                let lost = self.slots[slot].tokens.len() - shared;
+                if lost >= WORTH_COPYING && lost > shared {
+                    self.park(model, slot);
+                }
+            }
+            Source::Slot(from) => {
+                self.displace(model, slot);
+                model.copy(number(from), number(slot))?;
+                self.slots[slot].tokens = self.slots[from].tokens.clone();
+            }
+            Source::Saved(index) => {
+                // The one before the other: what is saved now could drive out what is restored.
+                let displaced = self.save(model, slot);
+                self.empty(model, slot);
+                let (tokens, state) = self.store.recall(index);
+                model.restore(number(slot), state)?;
+                self.slots[slot].tokens = tokens.to_vec();
+                self.gauges.sequences_restored.fetch_add(1, Ordering::Relaxed);
+                if let Some((tokens, state)) = displaced {
+                    self.insert(tokens, state);
+                }
+            }
+        }
+        let held = &mut self.slots[slot].tokens;
+        if held.len() > shared {
+            model.remove(number(slot), number(shared))?;
+            held.truncate(shared);
+        }
+        let end = model.positions(number(slot)).map_or(0, |positions| positions.end() + 1);
+        if end == number(shared) {
+            return Ok(());
+        }
+        Err(Error::State(format!("{shared} tokens were expected in the slot, and there are {end}")))
+    }
+
+    /// Empties a slot; what is worth it goes to host memory.
+    fn displace(&mut self, model: &mut dyn Model, slot: usize) {
+        self.park(model, slot);
+        self.empty(model, slot);
+    }
+
+    /// Puts a copy of a slot into host memory, if that is worth it.
+    fn park(&mut self, model: &mut dyn Model, slot: usize) {
+        if let Some((tokens, state)) = self.save(model, slot) {
+            self.insert(tokens, state);
+        }
+    }
+
+    fn save(&self, model: &mut dyn Model, slot: usize) -> Option<(Vec<Token>, Vec<u8>)> {
+        let tokens = &self.slots[slot].tokens;
+        if tokens.len() < WORTH_COPYING || !self.store.wants(tokens) {
+            return None;
+        }
+        match model.save(number(slot)) {
+            Ok(state) => Some((tokens.clone(), state)),
+            Err(error) => {
+                tracing::warn!(%error, slot, "a sequence could not be saved");
+                None
+            }
+        }
+    }
+
+    fn insert(&mut self, tokens: Vec<Token>, state: Vec<u8>) {
+        let evicted = self.store.insert(tokens, state);
+        self.gauges.sequences_evicted.fetch_add(evicted, Ordering::Relaxed);
+    }
+
+    fn empty(&mut self, model: &mut dyn Model, slot: usize) {
+        self.slots[slot].tokens.clear();
+        if let Err(error) = model.remove(number(slot), 0) {
+            tracing::error!(%error, slot, "a slot could not be emptied");
+        }
+    }
+
+    fn report(&self) {
+        let idle = self.slots.iter().filter(|held| !held.is_busy).map(|held| held.tokens.len()).sum();
+        self.gauges.tokens_held_idle.store(idle, Ordering::Relaxed);
+        self.gauges.saved_bytes.store(self.store.bytes(), Ordering::Relaxed);
+        self.gauges.saved_sequences.store(self.store.len(), Ordering::Relaxed);
+    }
+}
+
+fn number(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
