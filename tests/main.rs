@@ -10,6 +10,7 @@ mod chat;
 mod streams;
 mod sampling;
 mod prefix;
+mod bench;
 mod model_files;
 mod hostile_plugins;
 mod lifecycle;

@@ -138,6 +138,6 @@ impl Builder {
         }
         let model = minerva_llama::load(&self.llama, &mut self.progress)?;
         let engine = Engine::start(Box::new(model), self.engine)?;
-        Ok(Minerva { engine, plugins: self.plugins, runtime })
+        Ok(Minerva { engine, plugins: self.plugins, runtime, llama: self.llama })
     }
 }

@@ -16,6 +16,7 @@ pub struct Minerva {
     pub(crate) engine: Engine,
     pub(crate) plugins: Plugins,
     pub(crate) runtime: minerva_wasm::Runtime,
+    pub(crate) llama: minerva_llama::Options,
 }
 
 impl Minerva {
@@ -44,6 +45,12 @@ impl Minerva {
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.engine.handle()
+    }
+
+    /// How the model was loaded, everything decided that the builder left open.
+    #[must_use]
+    pub fn llama_options(&self) -> &minerva_llama::Options {
+        &self.llama
     }
 
     /// The plugins that requests can name.

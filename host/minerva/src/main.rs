@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Some(Command::Run(run)) => command::run::run(&run),
         Some(Command::Plugin(plugin)) => command::plugin::run(plugin),
         Some(Command::Models(models)) => command::models::run(models),
+        Some(Command::Bench(bench)) => command::bench::run(bench),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! What the program does, a file a command.
 
+pub(crate) mod bench;
 pub(crate) mod models;
 pub(crate) mod plugin;
 pub(crate) mod run;

@@ -3,12 +3,14 @@
 pub(crate) mod log;
 mod model;
 mod serve;
+mod bench;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use bench::{BenchCommand, EngineBench, HttpBench, LongPromptBench, PrefixBench, TargetArguments};
 pub(crate) use model::ModelArguments;
 pub(crate) use serve::ServeArguments;
 
@@ -36,6 +38,9 @@ pub(crate) enum Command {
     /// Looks at and makes model files
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// Measures this program, and servers to compare it with
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 #[derive(Debug, Args)]

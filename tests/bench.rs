@@ -1,0 +1,136 @@
+//! `minerva bench` runs, and says what it promises. What it measures is no matter for tests.
+
+use serde_json::Value;
+
+use crate::harness::{Server, plugins, run, shown};
+
+/// What a benchmark says as JSON.
+fn bench(arguments: &[&str]) -> Value {
+    let output = run(&[&["bench"], arguments].concat());
+    assert!(output.status.success(), "{arguments:?}: {}", shown(&output));
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", shown(&output)))
+}
+
+/// Checks that a figure was measured of everybody in every table and every round, and is a sensible number.
+fn measured(report: &Value, names: usize, rounds: usize, figures: &[&str]) {
+    let tables = report["tables"].as_array().expect("tables");
+    assert!(!tables.is_empty());
+    for table in tables {
+        let measured = table["measured"].as_array().expect("who was measured");
+        assert_eq!(measured.len(), names, "{table}");
+        for who in measured {
+            assert_eq!(who["rounds"].as_array().map(Vec::len), Some(rounds), "{who}");
+            for figure in figures {
+                let median = who["figures"][figure]["median"].as_f64();
+                assert!(median.is_some_and(|median| median > 0.0), "{figure} of {who}");
+            }
+        }
+        let ratios = table["ratios"].as_array().expect("ratios");
+        assert_eq!(ratios.len(), names - 1);
+        for ratio in ratios {
+            let ratio = &ratio["figures"][figures[0]];
+            assert!(ratio["min"].as_f64() <= ratio["max"].as_f64() && ratio["median"].is_f64(), "{table}");
+        }
+    }
+}
+
+#[test]
+fn the_engine_is_measured_beside_a_bare_loop() {
+    let folder = plugins().display().to_string();
+    let report = bench(&[
+        "engine",
+        "--json",
+        "--rounds",
+        "2",
+        "--sequences",
+        "1,3",
+        "--prompt-tokens",
+        "8",
+        "--tokens",
+        "12",
+        "--plugins-dir",
+        &folder,
+        "--sampler",
+        "min-p",
+    ]);
+    assert_eq!(report["bench"], "engine");
+    measured(&report, 3, 2, &["tokens_per_second"]);
+    let text = run(&[
+        "bench",
+        "engine",
+        "--rounds",
+        "1",
+        "--sequences",
+        "1",
+        "--prompt-tokens",
+        "8",
+        "--tokens",
+        "12",
+    ]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("bare loop / engine") && text.contains("tokens_per_second"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_are_measured_beside_each_other() {
+    let peer = Server::start(&["-np", "2"]);
+    let report = bench(&[
+        "http",
+        "--json",
+        "--rounds",
+        "2",
+        "--clients",
+        "2",
+        "--requests",
+        "1",
+        "--tokens",
+        "8",
+        "--peer",
+        &peer.url,
+        "--",
+        "-np",
+        "2",
+    ]);
+    let figures = ["tokens_per_second", "first_token_ms_p50", "first_token_ms_p99", "between_tokens_ms_p50"];
+    measured(&report, 2, 2, &figures);
+    assert_eq!(report["tables"][0]["measured"][0]["figures"]["errors"]["max"], 0.0);
+    assert_eq!(report["settings"]["tokens"], 8);
+    peer.becomes_idle().await;
+
+    let report = bench(&["prefix", "--json", "--rounds", "1", "--prompt-tokens", "300", "--url", &peer.url]);
+    measured(&report, 1, 1, &["first_request_ms", "second_request_ms", "second_to_first", "cached_tokens"]);
+
+    let report = bench(&[
+        "long-prompt",
+        "--json",
+        "--rounds",
+        "1",
+        "--streams",
+        "1",
+        "--prompt-tokens",
+        "200",
+        "--tokens",
+        "6",
+        "--stream-tokens",
+        "400",
+        "--url",
+        &peer.url,
+    ]);
+    measured(
+        &report,
+        1,
+        1,
+        &["prompt_beside_to_alone", "between_tokens_alone_ms_p50", "between_tokens_beside_ms_p99"],
+    );
+    peer.becomes_idle().await;
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let output = run(&["bench", "http", "--url", "http://127.0.0.1:1"]);
+    assert!(!output.status.success());
+    assert!(shown(&output).contains("http://127.0.0.1:1 cannot be asked"), "{}", shown(&output));
+    let output = run(&["bench", "prefix", "--", "--no-such-flag"]);
+    assert!(!output.status.success());
+    assert!(shown(&output).contains("ended before it served"), "{}", shown(&output));
+}
