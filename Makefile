@@ -46,7 +46,7 @@ plugins: setup
 	@echo "--- building the plugins"
 	cd plugins && cargo build --release --workspace --target $(WASM_TARGET)
 	@mkdir -p $(PLUGINS)
-	@for file in plugins/target/$(WASM_TARGET)/release/*.wasm; do \
+	@for file in plugins/target/$(WASM_TARGET)/release/{sampler,template,stream}_*.wasm; do \
 	    name=$$(basename "$$file" .wasm | sed -E 's/^(sampler|template|stream)_//; s/_/-/g'); \
 	    cp "$$file" "$(PLUGINS)/$$name.wasm"; \
 	done

@@ -40,11 +40,9 @@ pub(crate) fn plugins() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         components("plugins", |name| {
-            let name = ["sampler_", "template_", "stream_"]
-                .iter()
-                .find_map(|kind| name.strip_prefix(kind))
-                .unwrap_or(name);
-            name.replace('_', "-")
+            // Others may be in the build's folder too: projects of tests, plugins of another time.
+            let name = ["sampler_", "template_", "stream_"].iter().find_map(|kind| name.strip_prefix(kind));
+            name.map(|name| name.replace('_', "-"))
         })
     })
 }
@@ -52,11 +50,11 @@ pub(crate) fn plugins() -> &'static Path {
 /// The guests that misbehave, built.
 pub(crate) fn guests() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| components("tests/guests", |name| name.replace('_', "-")))
+    BUILT.get_or_init(|| components("tests/guests", |name| Some(name.replace('_', "-"))))
 }
 
-/// Builds a workspace of components, and collects them in a folder under names.
-fn components(workspace: &str, name: impl Fn(&str) -> String) -> PathBuf {
+/// Builds a workspace of components, and collects those that have a name in a folder.
+fn components(workspace: &str, name: impl Fn(&str) -> Option<String>) -> PathBuf {
     let workspace = root().join(workspace);
     let built = Command::new(env!("CARGO"))
         .args(["build", "--release", "--workspace", "--target", "wasm32-wasip2"])
@@ -79,7 +77,9 @@ fn components(workspace: &str, name: impl Fn(&str) -> String) -> PathBuf {
         let path = entry.expect("an entry").path();
         if path.extension().is_some_and(|end| end == "wasm") {
             let stem = path.file_stem().expect("a stem").to_string_lossy().into_owned();
-            std::fs::copy(&path, folder.join(format!("{}.wasm", name(&stem)))).expect("a copy");
+            if let Some(name) = name(&stem) {
+                std::fs::copy(&path, folder.join(format!("{name}.wasm"))).expect("a copy");
+            }
         }
     }
     folder

@@ -14,5 +14,6 @@ mod bench;
 mod model_files;
 mod hostile_plugins;
 mod lifecycle;
+mod authoring;
 mod embedding;
 mod clients;

@@ -79,7 +79,7 @@ pub use error::Error;
 pub use log::{Level, log};
 pub use sampler::{About, Candidates, Choice, Needs, Sampler, Tier};
 pub use step::{RowSummary, Step, TokenSet};
-pub use stream::{Chunk, Event, Stream, ToolDelta};
+pub use stream::{Chunk, Event, Stream, ToolDelta, begun_at_end};
 pub use template::{Chat, Content, Message, Part, Prompt, Template, ToolCall};
 
 /// An index into the model's vocabulary.
@@ -105,7 +105,7 @@ pub mod prelude {
     pub use crate::{
         About, Args, Candidates, Chat, Choice, Chunk, Content, Error, Event, Finish, Level, Message, Needs,
         Part, Prompt, RowSummary, Sampler, Step, Stream, Template, Tier, Token, TokenSet, ToolCall,
-        ToolDelta, about, args, export, log, model,
+        ToolDelta, about, args, begun_at_end, export, log, model,
     };
 }
 

@@ -66,3 +66,18 @@ pub struct ToolDelta {
     /// More of its arguments, JSON text.
     pub arguments: String,
 }
+
+/// How many bytes at the end of a text may be the beginning of what is looked for: what a processor has to keep back.
+/// 0 where it is there whole only.
+///
+/// ```
+/// use minerva_plugin::begun_at_end;
+///
+/// assert_eq!(begun_at_end("1 <thi", "<think>"), 4);
+/// assert_eq!(begun_at_end("1 < 2", "<think>"), 0);
+/// ```
+#[must_use]
+pub fn begun_at_end(text: &str, looked_for: &str) -> usize {
+    let mut beginnings = (1..looked_for.len()).rev().filter(|&length| looked_for.is_char_boundary(length));
+    beginnings.find(|&length| text.ends_with(&looked_for[..length])).unwrap_or(0)
+}

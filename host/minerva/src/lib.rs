@@ -25,6 +25,8 @@
 //! side.
 #![forbid(unsafe_code)]
 
+pub mod conformance;
+
 mod builder;
 mod host;
 mod ask;

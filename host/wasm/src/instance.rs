@@ -56,7 +56,7 @@ impl Component {
                 log_bytes_left: AtomicI64::new(limits.log_bytes.try_into().unwrap_or(i64::MAX)),
             }),
             context: context.cloned(),
-            quota: Quota::new(limits),
+            quota: Quota::new(limits, self.runtime.all_memory_bytes()),
             resources,
             patterns: self.runtime.patterns(),
             wasi: wasi::View::default(),

@@ -1,7 +1,7 @@
 //! The wasmtime engine, and what all plugins on it share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use minerva_engine::plugin::{Fault, Plugin};
 use semver::Version;
@@ -33,6 +33,7 @@ struct Shared {
     linker: Linker<State>,
     options: Options,
     sessions: AtomicU32,
+    memory_bytes: Arc<AtomicUsize>,
     patterns: Arc<Patterns>,
 }
 
@@ -48,8 +49,11 @@ impl Runtime {
         let mut linker = Linker::new(&engine);
         imports::link(&mut linker).map_err(|error| fails(&format!("{error:#}")))?;
         let ticker = Ticker::start(&engine).map_err(|error| fails(&error))?;
-        let (sessions, patterns) = (AtomicU32::new(0), Arc::new(Patterns::default()));
-        Ok(Self { shared: Arc::new(Shared { ticker, engine, linker, options, sessions, patterns }) })
+        let (sessions, memory_bytes) = (AtomicU32::new(0), Arc::new(AtomicUsize::new(0)));
+        let patterns = Arc::new(Patterns::default());
+        Ok(Self {
+            shared: Arc::new(Shared { ticker, engine, linker, options, sessions, memory_bytes, patterns }),
+        })
     }
 
     /// Loads a plugin from a file or from bytes. Compiles it, so this takes from milliseconds to seconds.
@@ -80,6 +84,16 @@ impl Runtime {
     #[must_use]
     pub fn sessions(&self) -> u32 {
         self.shared.sessions.load(Ordering::Relaxed)
+    }
+
+    /// The linear memory of all instances that are alive, in bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.shared.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn all_memory_bytes(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.shared.memory_bytes)
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -1,7 +1,7 @@
 //! What a store holds beside the instance: who is running, for whom, within which limits.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use minerva_engine::plugin::{Fault, SessionContext};
@@ -70,6 +70,8 @@ pub(crate) struct Quota {
     table_elements_max: usize,
     /// Bytes of regular expressions, sets and text that host calls may still work through in this guest call.
     pub(crate) work_left: usize,
+    /// The memory of all instances of the runtime.
+    all_memory_bytes: Arc<AtomicUsize>,
 }
 
 /// What the host calls of one guest call may work through, in bytes. The host checks no deadline while it works
@@ -77,13 +79,14 @@ pub(crate) struct Quota {
 pub(crate) const WORK_BYTES_MAX: usize = 64 << 20;
 
 impl Quota {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, all_memory_bytes: Arc<AtomicUsize>) -> Self {
         Self {
             memory_bytes: 0,
             memory_bytes_max: limits.memory_bytes,
             table_elements: 0,
             table_elements_max: limits.table_elements,
             work_left: WORK_BYTES_MAX,
+            all_memory_bytes,
         }
     }
 
@@ -99,6 +102,12 @@ impl Quota {
     }
 }
 
+impl Drop for Quota {
+    fn drop(&mut self) {
+        self.all_memory_bytes.fetch_sub(self.memory_bytes, Ordering::Relaxed);
+    }
+}
+
 impl ResourceLimiter for Quota {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
@@ -106,6 +115,7 @@ impl ResourceLimiter for Quota {
             // An error rather than a refusal: hardly a guest survives a refusal, and its trap would hide why.
             return Err(Denied::limit("memory", self.memory_bytes_max, "bytes"));
         }
+        self.all_memory_bytes.fetch_add(total - self.memory_bytes, Ordering::Relaxed);
         self.memory_bytes = total;
         Ok(true)
     }

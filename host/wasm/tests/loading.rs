@@ -140,10 +140,10 @@ fn the_full_row_is_granted_or_not() {
 #[test]
 fn every_guest_is_named() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let sources: String = std::fs::read_dir(&here)
-        .unwrap()
-        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
-        .collect();
+    let folders = [here.clone(), here.join("../../../tests")];
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let files = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
+    let sources: String = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
     for folder in std::fs::read_dir(here.join("../../../tests/guests")).unwrap() {
         let folder = folder.unwrap();
         let name = folder.file_name().into_string().unwrap();

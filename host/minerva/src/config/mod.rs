@@ -2,6 +2,7 @@
 
 pub(crate) mod log;
 mod model;
+mod plugin;
 mod serve;
 mod bench;
 
@@ -12,6 +13,9 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bench::{BenchCommand, EngineBench, HttpBench, LongPromptBench, PrefixBench, TargetArguments};
 pub(crate) use model::ModelArguments;
+pub(crate) use plugin::{
+    BenchArguments, BuildArguments, Language, NewArguments, PluginCommand, PluginKind, TestArguments,
+};
 pub(crate) use serve::ServeArguments;
 
 /// Runs local language models, programmable by WebAssembly plugins. Without a command it serves.
@@ -32,7 +36,7 @@ pub(crate) enum Command {
     Serve(Box<ServeArguments>),
     /// Answers one prompt on the terminal
     Run(Box<RunArguments>),
-    /// Looks at plugins
+    /// Makes, builds and looks at plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Looks at and makes model files
@@ -76,19 +80,6 @@ pub(crate) struct RunArguments {
     /// Do not print the statistics at the end
     #[arg(long)]
     pub quiet: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum PluginCommand {
-    /// Says what a component is, what it asks for, and whether it would load
-    Check {
-        /// The component
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// Grant plugins the whole row of logits
-        #[arg(long)]
-        allow_full_row: bool,
-    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,35 +1,35 @@
-//! `minerva plugin`: looks at plugins.
+//! `minerva plugin check`: says what components are, and whether they would load.
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use minerva::wasm::{Inspection, Options, Runtime};
 
-use crate::config::PluginCommand;
-
-/// Runs one of the commands about plugins.
-pub(crate) fn run(command: PluginCommand) -> Result<()> {
-    match command {
-        PluginCommand::Check { files, allow_full_row } => {
-            let runtime = Runtime::new(Options { full_row: allow_full_row, ..Options::default() })?;
-            let mut failed = 0;
-            for file in &files {
-                let name =
-                    file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-                // What loading refuses, checking must refuse.
-                let checked = runtime.load(&name, file).and_then(|_| runtime.inspect(&name, file));
-                match checked {
-                    Ok(inspection) => print(&inspection, &file.display().to_string()),
-                    Err(error) => {
-                        eprintln!("{}: {error}", file.display());
-                        failed += 1;
-                    }
-                }
+/// Checks files, one after another.
+pub(crate) fn run(files: &[PathBuf], allow_full_row: bool) -> Result<()> {
+    let runtime = Runtime::new(Options { full_row: allow_full_row, ..Options::default() })?;
+    let mut failed = 0;
+    for file in files {
+        let name = name(file);
+        // What loading refuses, checking must refuse.
+        let checked = runtime.load(&name, file).and_then(|_| runtime.inspect(&name, file));
+        match checked {
+            Ok(inspection) => print(&inspection, &file.display().to_string()),
+            Err(error) => {
+                eprintln!("{}: {error}", file.display());
+                failed += 1;
             }
-            if failed > 0 {
-                bail!("{failed} of {} would not load", files.len());
-            }
-            Ok(())
         }
     }
+    if failed > 0 {
+        bail!("{failed} of {} would not load", files.len());
+    }
+    Ok(())
+}
+
+/// What a plugin is called after its file.
+pub(crate) fn name(file: &Path) -> String {
+    file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]

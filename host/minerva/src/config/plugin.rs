@@ -1,0 +1,98 @@
+//! What is said to `minerva plugin`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Makes a project for a plugin, which builds as it stands
+    New(NewArguments),
+    /// Builds a project to a component
+    Build(BuildArguments),
+    /// Says what a component is, what it asks for, and whether it would load
+    Check {
+        /// The component
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Grant plugins the whole row of logits
+        #[arg(long)]
+        allow_full_row: bool,
+    },
+    /// Holds components against the laws of plugins
+    Test(TestArguments),
+    /// Measures what a component's calls take
+    Bench(BenchArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewArguments {
+    /// What it is called: lowercase letters, digits and '-'. The project is made in a folder of this name
+    pub name: String,
+    /// What it is
+    #[arg(long, value_enum)]
+    pub kind: PluginKind,
+    /// What it is written in
+    #[arg(long, value_enum, default_value = "rust")]
+    pub lang: Language,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArguments {
+    /// The project's folder
+    #[arg(default_value = ".")]
+    pub folder: PathBuf,
+    /// Where the component goes [default: NAME.wasm in the project's folder]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestArguments {
+    /// The component
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Arguments to test with, as JSON [default: what the plugin's schema suggests]
+    #[arg(long, value_name = "JSON")]
+    pub args: Option<String>,
+    /// 50,000 calls and many seeds, instead of a few
+    #[arg(long)]
+    pub thorough: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// The component
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Arguments to open it with, as JSON [default: what the plugin's schema suggests]
+    #[arg(long, value_name = "JSON")]
+    pub args: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PluginKind {
+    /// Chooses tokens, or narrows the choice
+    Sampler,
+    /// Makes the prompt of a conversation
+    Template,
+    /// Turns the text of an answer into events
+    Stream,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    /// Rust, by cargo
+    Rust,
+}
+
+impl PluginKind {
+    /// Its name on the command line and in requests.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Sampler => "sampler",
+            Self::Template => "template",
+            Self::Stream => "stream",
+        }
+    }
+}
