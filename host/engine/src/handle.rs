@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use crate::Error;
 use crate::builtin::jinja::JinjaTemplate;
 use crate::dialect::Dialect;
+use crate::grammar::Compiler;
 use crate::model::{Encode, Info, Model, Token, Vocabulary};
 use crate::options::Options;
 use crate::pipeline::{self, Generation};
@@ -58,8 +59,20 @@ impl Engine {
                 while closing.pop().is_some() {}
             })
             .map_err(|error| Error::Internal(format!("the engine's thread could not be started: {error}")))?;
-        let shared =
-            Shared { info, vocabulary, template, dialect, marks, end_tokens, options, queue, wake, gauges };
+        let grammars = Arc::new(Compiler::new(Arc::clone(&vocabulary), options.grammar.clone()));
+        let shared = Shared {
+            info,
+            vocabulary,
+            grammars,
+            template,
+            dialect,
+            marks,
+            end_tokens,
+            options,
+            queue,
+            wake,
+            gauges,
+        };
         Ok(Self { handle: Handle { shared: Arc::new(shared) }, worker: Some(worker) })
     }
 
@@ -171,6 +184,12 @@ impl Handle {
     #[must_use]
     pub fn vocabulary(&self) -> Arc<dyn Vocabulary> {
         Arc::clone(&self.shared.vocabulary)
+    }
+
+    /// Compiles grammars for the model's vocabulary.
+    #[must_use]
+    pub fn grammars(&self) -> Arc<Compiler> {
+        Arc::clone(&self.shared.grammars)
     }
 
     /// What the engine is doing.

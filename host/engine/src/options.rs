@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::grammar;
+
 /// How an engine serves. Every limit that it has is here.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -22,6 +24,8 @@ pub struct Options {
     pub prefix_cache: bool,
     /// Most bytes of host memory for sequences that have no slot any more; 0 keeps none. Default 1 GiB.
     pub prefix_cache_bytes: u64,
+    /// What grammars may cost.
+    pub grammar: grammar::Limits,
     /// The Jinja chat template, instead of the model's own.
     pub chat_template: Option<String>,
     /// The name of the [`Dialect`](crate::dialect::Dialect) in which the model calls tools, instead of the one that
@@ -40,6 +44,7 @@ impl Default for Options {
             prefill_share: 0.5,
             prefix_cache: true,
             prefix_cache_bytes: 1 << 30,
+            grammar: grammar::Limits::default(),
             chat_template: None,
             dialect: None,
         }

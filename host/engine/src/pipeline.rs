@@ -13,13 +13,15 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
+use crate::constraint::Constraint;
 use crate::decoder::TextDecoder;
 use crate::dialect::{Piece, Reader, Wanted};
 use crate::event::{Event, FinishReason, Finished, Text, TokenLogprob, Usage};
+use crate::grammar::Grammar;
 use crate::model::{Encode, Token, Vocabulary};
 use crate::plugin::{Chunk, Kind, OnFault, Part, Prompt, Report, SessionContext};
 use crate::processing::{Item, Pipe};
-use crate::request::{Chat, GenerateRequest, Input, ReasoningFormat, Use};
+use crate::request::{self, Chat, GenerateRequest, Input, ReasoningFormat, Use};
 use crate::sampling::{Chosen, Link, Sampling};
 use crate::sequence::{self, End, Lead, Submission};
 use crate::shared::Shared;
@@ -138,11 +140,14 @@ struct Prepared {
 /// Makes the prompt once, and opens the plugins for each answer: all of them see what they would see of a request
 /// of its own.
 fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<Vec<Prepared>, Error> {
-    let GenerateRequest { id, input, params, template, samplers, stream } = request;
+    let GenerateRequest { id, input, params, template, samplers, stream, grammar } = request;
     let context = |answer: usize| SessionContext {
         request: if answer == 0 { id.clone() } else { format!("{id}/{answer}") },
         vocabulary: Arc::clone(&shared.vocabulary),
+        grammars: Arc::clone(&shared.grammars),
     };
+    let may_think = matches!(&input, Input::Chat(chat) if chat.template_variables["enable_thinking"] == true);
+    let grammar = grammar.map(|grammar| compile(shared, &grammar)).transpose()?;
     let mut wanted = None;
     let (prompt, mut stops, template) = match input {
         Input::Chat(chat) => {
@@ -164,8 +169,11 @@ fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<
         let seed = first_seed.wrapping_add(answer as u64);
         let pipe = Pipe::open(&context, &stream)?;
         let chain = open_samplers(&context, &samplers, &prompt)?;
-        let sampling =
-            Sampling::new(params.clone(), seed, prompt.clone(), chain, Arc::clone(&shared.end_tokens));
+        let constraint = grammar
+            .as_ref()
+            .map(|grammar| Constraint::new(grammar.matcher(), &prompt, &shared.vocabulary, may_think));
+        let end_tokens = Arc::clone(&shared.end_tokens);
+        let sampling = Sampling::new(params.clone(), seed, prompt.clone(), chain, constraint, end_tokens);
         let reader = wanted.clone().and_then(|wanted| Reader::new(shared.dialect, wanted));
         let mut decoder = TextDecoder::new(context.vocabulary, stops.clone());
         if reader.is_some() {
@@ -201,6 +209,14 @@ fn wanted_of(chat: &Chat, prompt: &[Token], vocabulary: &dyn Vocabulary) -> Want
         tools: chat.tools.iter().filter_map(name).collect(),
         prompt_end: String::from_utf8_lossy(&end).into_owned(),
     }
+}
+
+/// Compiles a request's grammar. What cannot be obeyed is refused here.
+fn compile(shared: &Shared, wanted: &request::Grammar) -> Result<Grammar, Error> {
+    shared.grammars.compile(wanted.kind, &wanted.source).map_err(|error| {
+        let message = format!("`{}`: {error}", wanted.param);
+        Error::Invalid { param: wanted.param.clone(), message }
+    })
 }
 
 /// Makes the prompt by the request's template, or by the model's own.

@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde_json::Value;
 
 use crate::event::{FinishReason, ToolDelta};
+use crate::grammar::{self, Compiler};
 use crate::model::{Token, Vocabulary};
 use crate::request::Chat;
 use crate::step::{Candidates, Step};
@@ -44,6 +45,17 @@ pub struct SessionContext {
     pub request: String,
     /// The vocabulary of the model that serves the request.
     pub vocabulary: Arc<dyn Vocabulary>,
+    /// Compiles grammars for it.
+    pub grammars: Arc<Compiler>,
+}
+
+impl SessionContext {
+    /// The context of a request to a model of this vocabulary, with a grammar compiler of its own.
+    #[must_use]
+    pub fn new(request: impl Into<String>, vocabulary: Arc<dyn Vocabulary>) -> Self {
+        let grammars = Arc::new(Compiler::new(Arc::clone(&vocabulary), grammar::Limits::default()));
+        Self { request: request.into(), vocabulary, grammars }
+    }
 }
 
 /// Makes a prompt of a conversation.

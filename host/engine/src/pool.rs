@@ -42,7 +42,9 @@ impl Pool {
         let spawn = |index: usize| {
             let (tasks, return_to): (Receiver<Task>, Sender<Returned>) =
                 (receive_task.clone(), return_to.clone());
-            let thread = std::thread::Builder::new().name(format!("minerva-sampling-{index}"));
+            // Grammars may recurse deeper than plugins, whose stack is wasmtime's.
+            let thread =
+                std::thread::Builder::new().name(format!("minerva-sampling-{index}")).stack_size(16 << 20);
             thread.spawn(move || tasks.iter().for_each(|task| run(task, &return_to)))
         };
         // Fewer threads than wished for are enough, as long as there is one.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::grammar::Kind;
 use crate::model::Token;
 use crate::plugin::{OnFault, SamplerPlugin, StreamPlugin, Template};
 
@@ -22,6 +23,27 @@ pub struct GenerateRequest {
     pub samplers: Vec<Use<dyn SamplerPlugin>>,
     /// The pipe of stream processors, first to last.
     pub stream: Vec<Use<dyn StreamPlugin>>,
+    /// What the answer must be. It holds behind the thinking, if there is any.
+    pub grammar: Option<Grammar>,
+}
+
+/// What an answer must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grammar {
+    /// The notation of the source.
+    pub kind: Kind,
+    /// The schema, expression or grammar.
+    pub source: Arc<str>,
+    /// The field of the request that it comes from, for errors.
+    pub param: String,
+}
+
+impl Grammar {
+    /// A grammar that errors call `grammar`.
+    #[must_use]
+    pub fn new(kind: Kind, source: impl Into<Arc<str>>) -> Self {
+        Self { kind, source: source.into(), param: "grammar".into() }
+    }
 }
 
 impl GenerateRequest {
@@ -35,6 +57,7 @@ impl GenerateRequest {
             template: None,
             samplers: Vec::new(),
             stream: Vec::new(),
+            grammar: None,
         }
     }
 }

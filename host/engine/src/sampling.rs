@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::builtin::native::{self, Cut};
+use crate::constraint::Constraint;
 use crate::event::{FinishReason, TokenLogprob};
 use crate::model::Token;
 use crate::plugin::{self, Choice, Kind, OnFault, Report, Sampler, SamplerDescriptor, Tier};
@@ -17,6 +18,7 @@ pub(crate) struct Sampling {
     params: Params,
     step: Step,
     chain: Vec<Link>,
+    constraint: Option<Constraint>,
     end_tokens: Arc<[Token]>,
 }
 
@@ -62,11 +64,12 @@ impl Sampling {
         seed: u64,
         prompt: Vec<Token>,
         chain: Vec<Link>,
+        constraint: Option<Constraint>,
         end_tokens: Arc<[Token]>,
     ) -> Self {
         let prompt_tokens = prompt.len();
         let step = Step { history: prompt, prompt_tokens, random: Random::new(seed), ..Step::default() };
-        Self { params, step, chain, end_tokens }
+        Self { params, step, chain, constraint, end_tokens }
     }
 
     /// Whether plugins have a say, so that calls may be slow.
@@ -74,11 +77,25 @@ impl Sampling {
         self.chain.iter().any(|link| link.session.is_some())
     }
 
-    /// Takes tokens into the history, and lets samplers command the next step. Called with no tokens before the
-    /// first step.
+    /// Whether [`Sampling::advance`] is worth a thread of its own.
+    pub(crate) fn plans(&self) -> bool {
+        self.constraint.is_some() || self.has_plugins()
+    }
+
+    /// Why the generation ends before the next step, if that is known.
+    pub(crate) fn over(&self) -> Option<FinishReason> {
+        self.step.commands.stop
+    }
+
+    /// Takes tokens into the history, and lets the grammar and the samplers command the next step. Called with no
+    /// tokens before the first step.
     pub(crate) fn advance(&mut self, committed: &[Token]) -> Result<(), Error> {
         self.step.history.extend_from_slice(committed);
         self.step.commands = crate::step::Commands::default();
+        if let Some(constraint) = &mut self.constraint {
+            constraint.advance(committed)?;
+            constraint.command(&mut self.step.commands)?;
+        }
         let Self { step, chain, .. } = self;
         for link in chain.iter_mut() {
             link.call(|session| session.advance(step, committed))?;
@@ -88,7 +105,7 @@ impl Sampling {
 
     /// Looks at the row of the step: decides without plugins, or cuts the row for them.
     pub(crate) fn prepare(&mut self, row: &[f32]) -> Result<Prepared, Error> {
-        if let Some(outcome) = self.commanded(row) {
+        if let Some(outcome) = self.commanded(row)? {
             return Ok(Prepared::Decided(outcome));
         }
         let picks = |link: &&Link| link.session.is_some() && link.descriptor.tier >= Tier::Cut;
@@ -114,11 +131,14 @@ impl Sampling {
         let chosen = self.ask_chain(&mut cut);
         let row = self.step.row.take();
         let chosen = chosen?;
-        if let Some(outcome) = self.commanded(row.as_deref().map_or(&[], Vec::as_slice)) {
+        if let Some(outcome) = self.commanded(row.as_deref().map_or(&[], Vec::as_slice))? {
             return Ok(outcome);
         }
         let token = match chosen {
-            Some(token) => token,
+            Some(token) => {
+                self.check(&[token])?;
+                token
+            }
             None => self.draw(Cut { candidates: cut, total: None })?,
         };
         Ok(self.tokens(&[token], row.as_deref().map_or(&[], Vec::as_slice)))
@@ -165,17 +185,30 @@ impl Sampling {
     }
 
     /// What was commanded instead of a choice: `stop` beats `force`.
-    fn commanded(&mut self, row: &[f32]) -> Option<Outcome> {
+    fn commanded(&mut self, row: &[f32]) -> Result<Option<Outcome>, Error> {
         if let Some(reason) = self.step.commands.stop {
-            return Some(Outcome::Stop(reason));
+            return Ok(Some(Outcome::Stop(reason)));
         }
         let forced = std::mem::take(&mut self.step.commands.force);
-        (!forced.is_empty()).then(|| self.tokens(&forced, row))
+        if forced.is_empty() {
+            return Ok(None);
+        }
+        self.check(&forced)?;
+        Ok(Some(self.tokens(&forced, row)))
+    }
+
+    /// Refuses what a plugin chose against the grammar.
+    fn check(&mut self, tokens: &[Token]) -> Result<(), Error> {
+        self.constraint.as_mut().map_or(Ok(()), |constraint| constraint.check(tokens))
     }
 
     fn draw(&mut self, cut: Cut) -> Result<Token, Error> {
         let temperature = self.step.commands.temperature;
-        native::draw(cut, &self.params, temperature, &mut self.step.random).ok_or_else(nothing_left)
+        let drawn = native::draw(cut, &self.params, temperature, &mut self.step.random);
+        drawn.ok_or_else(|| match self.constraint {
+            Some(_) => Error::Sampling("what the grammar allows here is banned, or has no logit".into()),
+            None => nothing_left(),
+        })
     }
 
     /// Tokens as chosen; the first has the log-probability of the row, those forced behind it have none.

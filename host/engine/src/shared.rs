@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 use crate::Error;
 use crate::builtin::jinja::JinjaTemplate;
 use crate::dialect::Dialect;
+use crate::grammar::Compiler;
 use crate::model::{Info, Token, Vocabulary};
 use crate::options::Options;
 use crate::queue::{Queue, Refused};
@@ -18,6 +19,7 @@ use crate::sequence::Submission;
 pub(crate) struct Shared {
     pub info: Info,
     pub vocabulary: Arc<dyn Vocabulary>,
+    pub grammars: Arc<Compiler>,
     pub template: JinjaTemplate,
     pub dialect: Dialect,
     /// The control tokens that the dialect is written in.

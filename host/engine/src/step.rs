@@ -220,6 +220,16 @@ impl TokenSet {
         }
     }
 
+    /// Adds what is in another.
+    pub fn unite(&mut self, other: &Self) {
+        if self.words.len() < other.words.len() {
+            self.words.resize(other.words.len(), 0);
+        }
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word |= other;
+        }
+    }
+
     /// Makes it the set of the tokens of a vocabulary that were not in it.
     pub fn invert(&mut self, vocabulary_size: u32) {
         let size = vocabulary_size as usize;

@@ -287,6 +287,11 @@ impl Worker {
                 self.commit(slot, outcome);
             }
             Ok(None) => {
+                let over = sequence.sampling.as_ref().and_then(|sampling| sampling.over());
+                if let Some(reason) = over {
+                    // Nothing more is decoded for it, or looked at.
+                    return self.commit(slot, Outcome::Stop(reason));
+                }
                 let row = sequence.held_row.take();
                 if let (Some(row), Some(sampling)) = (row, &mut sequence.sampling) {
                     let prepared = sampling.prepare(&row);
@@ -327,11 +332,12 @@ impl Worker {
         }
     }
 
-    /// Tells the samplers of a sequence what was committed: on a thread of the pool where plugins have a say.
+    /// Tells the samplers of a sequence what was committed: on a thread of the pool where plugins or a grammar have a
+    /// say, while the next decode runs.
     fn advance(&mut self, slot: usize, committed: Vec<u32>) {
         let Some(sequence) = &mut self.sequences[slot] else { return };
         let Some(mut sampling) = sequence.sampling.take() else { return };
-        if sampling.has_plugins() {
+        if sampling.plans() {
             self.pool.submit(Task::Advance { owner: sequence.owner, sampling, committed });
             return;
         }

@@ -2,6 +2,7 @@
 
 #[path = "engine/cache.rs"]
 mod cache;
+mod grammar;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

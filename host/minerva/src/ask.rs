@@ -3,8 +3,9 @@
 use futures::StreamExt;
 use minerva_engine::Generation;
 use minerva_engine::event::{Event, Finished};
-use minerva_engine::plugin::{Kind, OnFault, Plugin};
-use minerva_engine::request::{Chat, GenerateRequest, Input, Message, Params, Use};
+use minerva_engine::grammar::Kind;
+use minerva_engine::plugin::{self, OnFault, Plugin};
+use minerva_engine::request::{Chat, GenerateRequest, Grammar, Input, Message, Params, Use};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub struct Ask<'a> {
     samplers: Vec<(String, Value)>,
     stream: Vec<(String, Value)>,
     on_fault: OnFault,
+    grammar: Option<Grammar>,
 }
 
 impl<'a> Ask<'a> {
@@ -34,6 +36,7 @@ impl<'a> Ask<'a> {
             samplers: Vec::new(),
             stream: Vec::new(),
             on_fault: OnFault::Fail,
+            grammar: None,
         }
     }
 
@@ -92,6 +95,17 @@ impl<'a> Ask<'a> {
         self
     }
 
+    /// Makes the answer JSON that obeys a schema.
+    pub fn json_schema(self, schema: &Value) -> Self {
+        self.grammar(Kind::JsonSchema, schema.to_string())
+    }
+
+    /// Makes the answer obey a grammar; the last one given counts. It holds behind the thinking, if there is any.
+    pub fn grammar(mut self, kind: Kind, source: impl Into<String>) -> Self {
+        self.grammar = Some(Grammar::new(kind, source.into()));
+        self
+    }
+
     /// Changes any parameter.
     pub fn params(mut self, change: impl FnOnce(&mut Params)) -> Self {
         change(&mut self.params);
@@ -106,20 +120,21 @@ impl<'a> Ask<'a> {
     ///
     /// When a plugin is not there, or the engine refuses the request.
     pub async fn send(self) -> Result<Generation, Error> {
-        let plugin = |name: &str, kind: Kind| find(self.minerva, name, kind);
+        let loaded = |name: &str, kind: plugin::Kind| find(self.minerva, name, kind);
         let mut request = GenerateRequest::new("embedded", Input::Chat(self.chat));
         request.params = self.params;
+        request.grammar = self.grammar;
         let on_fault = self.on_fault;
         if let Some((name, args)) = self.template {
-            let found = plugin(&name, Kind::Template)?;
+            let found = loaded(&name, plugin::Kind::Template)?;
             request.template = found.template.clone().map(|plugin| Use { plugin, args, on_fault });
         }
         for (name, args) in self.samplers {
-            let found = plugin(&name, Kind::Sampler)?;
+            let found = loaded(&name, plugin::Kind::Sampler)?;
             request.samplers.extend(found.sampler.clone().map(|plugin| Use { plugin, args, on_fault }));
         }
         for (name, args) in self.stream {
-            let found = plugin(&name, Kind::Stream)?;
+            let found = loaded(&name, plugin::Kind::Stream)?;
             request.stream.extend(found.stream.clone().map(|plugin| Use { plugin, args, on_fault }));
         }
         self.minerva.generate(request).await
@@ -153,7 +168,7 @@ impl<'a> Ask<'a> {
     }
 }
 
-fn find(minerva: &Minerva, name: &str, kind: Kind) -> Result<Arc<Plugin>, Error> {
+fn find(minerva: &Minerva, name: &str, kind: plugin::Kind) -> Result<Arc<Plugin>, Error> {
     let is = |plugin: &Plugin| plugin.kinds().any(|of| of == kind);
     if let Some(plugin) = minerva.plugins.get(name).filter(|plugin| is(plugin)) {
         return Ok(plugin);

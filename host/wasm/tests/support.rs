@@ -77,7 +77,8 @@ pub(crate) fn loaded(name: &'static str) -> Plugin {
 pub(crate) fn context() -> SessionContext {
     static VOCABULARY: OnceLock<Arc<Bytes>> = OnceLock::new();
     let vocabulary = VOCABULARY.get_or_init(|| Arc::new(Bytes::new()));
-    SessionContext { request: "request-1".to_owned(), vocabulary: Arc::clone(vocabulary) as _ }
+    let vocabulary: Arc<dyn Vocabulary> = Arc::clone(vocabulary) as _;
+    SessionContext::new("request-1", vocabulary)
 }
 
 /// A vocabulary of the 256 bytes and three tokens of markup.

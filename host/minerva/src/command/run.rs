@@ -1,11 +1,13 @@
 //! `minerva run`: one prompt, answered on the terminal.
 
 use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use futures::StreamExt;
+use minerva::engine::grammar;
 use minerva::engine::plugin::Kind;
-use minerva::engine::request::Use;
+use minerva::engine::request::{Grammar, Use};
 use minerva::{Chat, Event, Finished, GenerateRequest, Input, Message, Minerva, OnFault};
 use serde_json::Value;
 
@@ -60,6 +62,7 @@ fn request(minerva: &Minerva, arguments: &RunArguments, prompt: String) -> Resul
     request.params.max_tokens = arguments.predict;
     request.params.seed = arguments.seed;
     request.params.temperature = arguments.temperature.unwrap_or(request.params.temperature);
+    request.grammar = grammar(arguments)?;
     if let Some(named) = &arguments.template {
         let (plugin, args) = plugin(minerva, named, Kind::Template)?;
         request.template =
@@ -82,6 +85,21 @@ fn request(minerva: &Minerva, arguments: &RunArguments, prompt: String) -> Resul
         }));
     }
     Ok(request)
+}
+
+/// What the answer must be, from the one flag that says it.
+fn grammar(arguments: &RunArguments) -> Result<Option<Grammar>> {
+    let read = |file: &Option<PathBuf>| -> Result<Option<String>> {
+        let Some(file) = file else { return Ok(None) };
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        Ok(Some(text))
+    };
+    if let Some(schema) = arguments.json_schema.clone().or(read(&arguments.json_schema_file)?) {
+        return Ok(Some(Grammar::new(grammar::Kind::JsonSchema, schema)));
+    }
+    let text = arguments.grammar.clone().or(read(&arguments.grammar_file)?);
+    Ok(text.map(|text| Grammar::new(grammar::Kind::of_llama(&text), text)))
 }
 
 /// Reads `NAME[=JSON]`, and finds the plugin.

@@ -68,6 +68,18 @@ pub(crate) struct RunArguments {
     /// Seeds all randomness
     #[arg(short, long, value_name = "N")]
     pub seed: Option<u64>,
+    /// A JSON schema that the answer obeys, as JSON
+    #[arg(short = 'j', long, value_name = "SCHEMA", group = "form")]
+    pub json_schema: Option<String>,
+    /// A file with such a schema
+    #[arg(long, value_name = "FILE", group = "form")]
+    pub json_schema_file: Option<PathBuf>,
+    /// A grammar that the answer obeys, in GBNF, or in Lark if it begins with %llguidance
+    #[arg(long, value_name = "GRAMMAR", group = "form")]
+    pub grammar: Option<String>,
+    /// A file with such a grammar
+    #[arg(long, value_name = "FILE", group = "form")]
+    pub grammar_file: Option<PathBuf>,
     /// A sampler plugin, with arguments as JSON: min-p or min-p={"p":0.1}; may be repeated
     #[arg(long, value_name = "NAME[=JSON]")]
     pub sampler: Vec<String>,

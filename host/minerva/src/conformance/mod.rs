@@ -145,7 +145,7 @@ fn skipped(why: impl Into<String>) -> Law {
 
 /// What a plugin is told of a request.
 fn context(vocabulary: SmallVocabulary) -> SessionContext {
-    SessionContext { request: "conformance".to_owned(), vocabulary: Arc::new(vocabulary) }
+    SessionContext::new("conformance", Arc::new(vocabulary))
 }
 
 /// A refusal in words is good manners; anything else is a fault.

@@ -41,7 +41,7 @@ fn full(text: &str) -> Chat {
             json!({"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}),
         ],
         template_variables: json!({"enable_thinking": true, "documents": [{"title": text, "text": text}]}),
-        continue_last: false,
+        ..Chat::default()
     }
 }
 

@@ -36,9 +36,9 @@ pub(crate) async fn create(
     let rendered = match prepared.plugins.template {
         None => handle.render(chat).await,
         Some(used) => {
-            let vocabulary = handle.vocabulary();
+            let (vocabulary, grammars) = (handle.vocabulary(), handle.grammars());
             let rendering = tokio::task::spawn_blocking(move || {
-                let context = SessionContext { request, vocabulary };
+                let context = SessionContext { request, vocabulary, grammars };
                 let prompt = used.plugin.render(&context, &chat, &used.args)?;
                 Ok(prompt.parts.iter().map(|part| shown(part, context.vocabulary.as_ref())).collect())
             });

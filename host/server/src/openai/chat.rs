@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::Response;
 use axum::{Extension, Json, response::IntoResponse};
-use minerva_engine::request::{Chat, Input, ReasoningFormat};
+use minerva_engine::request::{Chat, Grammar, Input, ReasoningFormat};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -11,6 +11,7 @@ use super::chat_answers::Answers;
 use super::chat_reply::Shape;
 use super::chat_stream::Streaming;
 use super::common::{self, Head};
+use super::grammar;
 use super::message::{self, WireMessage};
 use super::sampling::{TOP_LOGPROBS_MAX, unsupported_field};
 use super::tools;
@@ -31,17 +32,11 @@ struct Body {
     messages: Vec<Object<WireMessage>>,
     logprobs: Option<bool>,
     top_logprobs: Option<i64>,
-    response_format: Option<Object<ResponseFormat>>,
     modalities: Option<Vec<String>>,
     chat_template_kwargs: Option<Map<String, Value>>,
     reasoning_effort: Option<String>,
     reasoning_format: Option<String>,
     continue_final_message: Option<bool>,
-}
-
-#[derive(Deserialize)]
-struct ResponseFormat {
-    r#type: String,
 }
 
 /// Answers a conversation.
@@ -56,7 +51,11 @@ pub(crate) async fn create(
     let mut prepared = common::prepare(&shared.app, text, "messages")?;
     prepared.params.logprobs = body.logprobs()?;
     let count = prepared.count(1)?;
-    let chat = body.into_chat(text, &prepared.model)?;
+    let (chat, calls) = body.into_chat(text, &prepared.model)?;
+    prepared.grammar = match (prepared.grammar.take(), calls) {
+        (Some(grammar), Some(_)) => return Err(grammar::both("tool_choice", &grammar.param)),
+        (grammar, calls) => grammar.or(calls),
+    };
     let choices = prepared.submit(&request_id, vec![Input::Chat(chat)], count).await?;
 
     let head = Head::new(shared.ids.make("chatcmpl-"), &prepared.model);
@@ -84,7 +83,7 @@ pub(crate) async fn create(
 
 /// The conversation in a body, for those that only want its prompt.
 pub(crate) fn conversation(text: &str, model: &ServedModel) -> Result<Chat, Failure> {
-    json::read::<Body>(text)?.into_chat(text, model)
+    Ok(json::read::<Body>(text)?.into_chat(text, model)?.0)
 }
 
 impl Body {
@@ -103,16 +102,9 @@ impl Body {
         }
     }
 
-    fn into_chat(self, text: &str, model: &ServedModel) -> Result<Chat, Failure> {
-        let tools = json::read::<tools::Body>(text)?.into_tools()?;
-        if let Some(Object(ResponseFormat { r#type })) = self.response_format
-            && r#type != "text"
-        {
-            return Err(match r#type.as_str() {
-                "json_object" | "json_schema" => unsupported_field("response_format"),
-                _ => Failure::invalid("response_format.type", "`response_format.type` must be `text`"),
-            });
-        }
+    /// The conversation, and the calls of tools that must answer it, if any must.
+    fn into_chat(self, text: &str, model: &ServedModel) -> Result<(Chat, Option<Grammar>), Failure> {
+        let (tools, calls) = json::read::<tools::Body>(text)?.into_tools()?;
         if self.modalities.is_some_and(|modalities| modalities.iter().any(|modality| modality != "text")) {
             return Err(unsupported_field("modalities"));
         }
@@ -130,7 +122,7 @@ impl Body {
             None => model.defaults.reasoning,
             Some(name) => reasoning_format(name)?,
         };
-        Ok(Chat { messages, tools, template_variables, continue_last, reasoning })
+        Ok((Chat { messages, tools, template_variables, continue_last, reasoning }, calls))
     }
 }
 

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use minerva_engine::request::{GenerateRequest, Input, Params};
+use minerva_engine::request::{GenerateRequest, Grammar, Input, Params};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::models::unix_seconds;
-use super::sampling;
+use super::{grammar, sampling};
 use crate::app::{App, ServedModel};
 use crate::failure::Failure;
 use crate::generation::Choices;
@@ -46,6 +46,8 @@ pub(crate) struct Prepared {
     pub(crate) include_usage: bool,
     n: Option<i64>,
     pub(crate) plugins: Chosen,
+    /// What the answers must be.
+    pub(crate) grammar: Option<Grammar>,
     choices_max: usize,
 }
 
@@ -66,6 +68,7 @@ pub(crate) fn prepare(app: &App, text: &str, input: &'static str) -> Result<Prep
     let mut origin = Origin { input, plugins: Vec::new() };
     let plugins =
         json::read::<choice::Body>(text)?.resolve(&model.defaults.plugins, &app.plugins, &mut origin)?;
+    let grammar = json::read::<grammar::Body>(text)?.into_grammar()?;
     let include_usage = body.stream_options.and_then(|options| options.0.include_usage).unwrap_or(false);
     Ok(Prepared {
         model,
@@ -75,6 +78,7 @@ pub(crate) fn prepare(app: &App, text: &str, input: &'static str) -> Result<Prep
         include_usage,
         n: body.n,
         plugins,
+        grammar,
         choices_max: app.options.choices_max,
     })
 }
@@ -101,6 +105,7 @@ impl Prepared {
             template: template.clone(),
             samplers: samplers.clone(),
             stream: stream.clone(),
+            grammar: self.grammar.clone(),
         });
         let submitted = Choices::submit(&self.model.handle, requests.collect(), count.per_prompt).await;
         submitted.map_err(|error| self.origin.failure(error))

@@ -15,6 +15,7 @@ mod chat_answers;
 mod chat_reply;
 mod chat_stream;
 mod completions_reply;
+mod grammar;
 mod logprobs;
 mod summary;
 

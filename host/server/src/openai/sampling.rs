@@ -4,7 +4,6 @@ use std::ops::RangeInclusive;
 
 use minerva_engine::model::Token;
 use minerva_engine::request::Params;
-use serde::de::IgnoredAny;
 
 use super::sampling_values::{Biases, Seed, Stops};
 use crate::failure::Failure;
@@ -40,8 +39,6 @@ pub(crate) struct Body {
     dynatemp_range: Option<f32>,
     mirostat: Option<i64>,
     top_n_sigma: Option<f32>,
-    grammar: Option<String>,
-    json_schema: Option<IgnoredAny>,
 }
 
 impl Body {
@@ -90,8 +87,6 @@ impl Body {
             ("dynatemp_range", is_on(self.dynatemp_range)),
             ("mirostat", self.mirostat.is_some_and(|mode| mode != 0)),
             ("top_n_sigma", is_on(self.top_n_sigma)),
-            ("grammar", self.grammar.as_ref().is_some_and(|grammar| !grammar.is_empty())),
-            ("json_schema", self.json_schema.is_some()),
         ];
         match unsupported.into_iter().find(|(_, is_asked)| *is_asked) {
             Some((name, _)) => Err(unsupported_field(name)),

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use minerva_engine::grammar::Kind;
+use minerva_engine::request::Grammar;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::sampling::unsupported_field;
 use crate::failure::Failure;
 use crate::json::Object;
 use crate::nearest;
@@ -17,14 +18,15 @@ use crate::nearest;
 pub(crate) struct Body {
     tools: Option<Vec<Value>>,
     tool_choice: Option<ToolChoice>,
+    parallel_tool_calls: Option<bool>,
     functions: Option<de::IgnoredAny>,
     function_call: Option<de::IgnoredAny>,
 }
 
 impl Body {
-    /// The tools that the template is to tell of. A tool is passed on as it came: only the template reads more of
-    /// it than that it is one.
-    pub(crate) fn into_tools(self) -> Result<Vec<Value>, Failure> {
+    /// The tools that the template is to tell of, and the grammar of the calls where the answer must be such. A tool is
+    /// passed on as it came: only the template, and a grammar, read more of it than that it is one.
+    pub(crate) fn into_tools(self) -> Result<(Vec<Value>, Option<Grammar>), Failure> {
         if self.functions.is_some() || self.function_call.is_some() {
             let name = if self.functions.is_some() { "functions" } else { "function_call" };
             let message = format!("`{name}` is OpenAI's old way; send `tools` and `tool_choice` instead");
@@ -34,13 +36,39 @@ impl Body {
         for (at, tool) in tools.iter().enumerate() {
             check(tool, at)?;
         }
-        match self.tool_choice {
-            None | Some(ToolChoice::Auto) => Ok(tools),
-            Some(ToolChoice::None) => Ok(Vec::new()),
-            // These need the grammar of the arguments: without it the promise cannot be kept.
-            Some(ToolChoice::Required | ToolChoice::Named) => Err(unsupported_field("tool_choice")),
-        }
+        let calls = match self.tool_choice {
+            None | Some(ToolChoice::Auto) => None,
+            Some(ToolChoice::None) => return Ok((Vec::new(), None)),
+            Some(ToolChoice::Required) if tools.is_empty() => {
+                return Err(Failure::invalid(
+                    "tool_choice",
+                    "`tool_choice` is `required`, and there are no `tools`",
+                ));
+            }
+            Some(ToolChoice::Required) => {
+                let several = self.parallel_tool_calls.unwrap_or(true);
+                Some(calls(if several { Kind::ToolCalls } else { Kind::ToolCall }, &tools))
+            }
+            Some(ToolChoice::Named(wanted)) => {
+                let is_wanted =
+                    |tool: &&Value| tool.pointer("/function/name") == Some(&Value::from(&*wanted));
+                let Some(tool) = tools.iter().find(is_wanted) else {
+                    let param = "tool_choice.function.name";
+                    let message =
+                        format!("`{param}` is `{}`, and none of the `tools` is", nearest::shown(&wanted));
+                    return Err(Failure::invalid(param, message));
+                };
+                Some(calls(Kind::ToolCall, std::slice::from_ref(tool)))
+            }
+        };
+        Ok((tools, calls))
     }
+}
+
+/// The grammar of calls of these tools.
+fn calls(kind: Kind, tools: &[Value]) -> Grammar {
+    let source = Value::from(tools).to_string();
+    Grammar { kind, source: source.into(), param: "tools".into() }
 }
 
 fn check(tool: &Value, at: usize) -> Result<(), Failure> {
@@ -68,17 +96,15 @@ enum ToolChoice {
     Auto,
     None,
     Required,
-    Named,
+    Named(String),
 }
 
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "its form is checked; the name waits for grammars")]
 struct Named {
     function: Object<NamedFunction>,
 }
 
 #[derive(Deserialize)]
-#[expect(dead_code, reason = "its form is checked; the name waits for grammars")]
 struct NamedFunction {
     name: String,
 }
@@ -104,7 +130,9 @@ impl<'de> Deserialize<'de> for ToolChoice {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ToolChoice, A::Error> {
-                Named::deserialize(MapAccessDeserializer::new(map)).map(|_| ToolChoice::Named)
+                let Named { function: Object(NamedFunction { name }) } =
+                    Named::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(ToolChoice::Named(name))
             }
         }
 

@@ -44,8 +44,7 @@ fn measure(file: &Path, args: Option<&Value>) -> Result<Vec<Row>> {
     let begun = Instant::now();
     let plugin = runtime.load(&check::name(file), file)?;
     let mut rows = vec![Row { kind: "", call: "load (compile)", times: vec![begun.elapsed()] }];
-    let context =
-        SessionContext { request: "bench".to_owned(), vocabulary: Arc::new(SmallVocabulary::new()) };
+    let context = SessionContext::new("bench", Arc::new(SmallVocabulary::new()));
     let schema = |schema: &str| match args {
         Some(args) => Ok(args.clone()),
         None => conformance::example_args(schema).map_err(|why| anyhow!("{}: {why}", file.display())),

@@ -1,0 +1,120 @@
+//! The fields that say what form an answer must have: OpenAI's `response_format`, llama-server's `json_schema` and
+//! `grammar`, and vLLM's `guided_…`.
+
+use minerva_engine::grammar::Kind;
+use minerva_engine::request::Grammar;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::failure::Failure;
+use crate::json::Object;
+
+/// The part of a body that these fields are.
+#[derive(Deserialize)]
+pub(crate) struct Body {
+    response_format: Option<Object<ResponseFormat>>,
+    json_schema: Option<Value>,
+    grammar: Option<String>,
+    guided_json: Option<Value>,
+    guided_regex: Option<String>,
+    guided_choice: Option<Vec<String>>,
+    guided_grammar: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ResponseFormat {
+    r#type: String,
+    json_schema: Option<Object<NamedSchema>>,
+    // llama-server's place for it.
+    schema: Option<Value>,
+}
+
+/// OpenAI's `strict` is always so here: what is sampled cannot but obey.
+#[derive(Deserialize)]
+struct NamedSchema {
+    #[serde(rename = "name")]
+    _name: Option<String>,
+    #[serde(rename = "strict")]
+    _strict: Option<bool>,
+    schema: Option<Value>,
+}
+
+impl Body {
+    /// What the answer must be, if a field says so; two that do are refused.
+    pub(crate) fn into_grammar(self) -> Result<Option<Grammar>, Failure> {
+        let schema = |value: Value| match value {
+            // vLLM takes a schema as text as well.
+            Value::String(text) => text,
+            value => value.to_string(),
+        };
+        let is_said = |text: &String| !text.is_empty();
+        let given = [
+            self.response_format.map(|Object(format)| format.into_grammar()).transpose()?.flatten(),
+            self.json_schema.map(|value| grammar(Kind::JsonSchema, value.to_string(), "json_schema")),
+            self.grammar.filter(is_said).map(|text| grammar(Kind::of_llama(&text), text, "grammar")),
+            self.guided_json.map(|value| grammar(Kind::JsonSchema, schema(value), "guided_json")),
+            self.guided_regex.filter(is_said).map(|text| grammar(Kind::Regex, text, "guided_regex")),
+            self.guided_choice.map(|choices| choice(&choices)).transpose()?,
+            self.guided_grammar
+                .filter(is_said)
+                .map(|text| grammar(guided_kind(&text), text, "guided_grammar")),
+        ];
+        let mut given = given.into_iter().flatten();
+        let first = given.next();
+        match given.next() {
+            Some(second) => Err(both(first.as_ref().map_or("", |first| &first.param), &second.param)),
+            None => Ok(first),
+        }
+    }
+}
+
+impl ResponseFormat {
+    fn into_grammar(self) -> Result<Option<Grammar>, Failure> {
+        let named = self.json_schema.and_then(|Object(named)| named.schema);
+        let (schema, param) = match named {
+            Some(schema) => (Some(schema), "response_format.json_schema.schema"),
+            None => (self.schema, "response_format.schema"),
+        };
+        match (self.r#type.as_str(), schema) {
+            ("text", _) => Ok(None),
+            ("json_object" | "json_schema", Some(schema)) => {
+                Ok(Some(grammar(Kind::JsonSchema, schema.to_string(), param)))
+            }
+            ("json_object", None) => Ok(Some(grammar(Kind::JsonObject, String::new(), "response_format"))),
+            ("json_schema", None) => {
+                let param = "response_format.json_schema.schema";
+                Err(Failure::invalid(param, format!("`{param}` is required where the type is `json_schema`")))
+            }
+            _ => Err(Failure::invalid(
+                "response_format.type",
+                "`response_format.type` must be `text`, `json_object` or `json_schema`",
+            )),
+        }
+    }
+}
+
+/// Two fields say what an answer must be, and only one can be obeyed.
+pub(crate) fn both(first: &str, second: &str) -> Failure {
+    let message = format!("`{first}` and `{second}` both say what the answer must be; send one of them");
+    Failure::invalid(second, message)
+}
+
+fn grammar(kind: Kind, source: String, param: &str) -> Grammar {
+    Grammar { kind, source: source.into(), param: param.to_owned() }
+}
+
+/// vLLM takes both notations in one field.
+fn guided_kind(text: &str) -> Kind {
+    if text.contains("::=") { Kind::Gbnf } else { Kind::Lark }
+}
+
+/// One of some texts.
+fn choice(choices: &[String]) -> Result<Grammar, Failure> {
+    if choices.is_empty() || choices.iter().any(String::is_empty) {
+        let message = "`guided_choice` must be texts, at least one, and none of them empty";
+        return Err(Failure::invalid("guided_choice", message));
+    }
+    // Lark quotes as JSON does.
+    let texts: Vec<String> = choices.iter().map(|text| Value::from(text.as_str()).to_string()).collect();
+    Ok(grammar(Kind::Lark, format!("start: {}", texts.join(" | ")), "guided_choice"))
+}
