@@ -123,3 +123,51 @@ async fn the_cache_is_off_where_the_operator_says_so() {
         shown(&output)
     );
 }
+
+/// Every kind of memory: full attention, experts, a window that moves on, a state that only goes forward, one pool.
+#[tokio::test]
+async fn whatever_a_model_remembers_with_a_conversation_goes_on_as_if_it_were_decoded_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // What of a sequence of 300 tokens serves a prompt that begins with it, and one that leaves it after 200.
+    // The last: whether logits are the same to the bit however a prompt is cut. Otherwise texts can differ.
+    for (preset, flag, extended, left, exact) in [
+        ("tiny", "", 300, 200, true),
+        ("tiny", "--kv-unified", 300, 200, false),
+        ("tiny-moe", "", 300, 200, true),
+        ("tiny-window", "", 300, 0, true),
+        ("tiny-recurrent", "", 300, 0, false),
+    ] {
+        let path = folder.path().join(format!("{preset}.gguf"));
+        let path = path.to_str().expect("a path");
+        let made = run(&["models", "synthesize", "-o", path, "--preset", preset, "-c", "1024"]);
+        assert!(made.status.success(), "{}", shown(&made));
+        let mut arguments = vec!["serve", "--port", "0", "-m", path, "-np", "2", "-c", "2048"];
+        arguments.extend(Some(flag).filter(|flag| !flag.is_empty()));
+        let server = Server::start_with(&arguments);
+        let text =
+            |length: u32| -> Vec<u32> { (0..length).map(|place| 260 + (place * 7919) % 250).collect() };
+        let complete = async |prompt: &[u32], caches: bool, tokens: u32| {
+            let request = json!({
+                "prompt": prompt, "cache_prompt": caches, "max_tokens": tokens, "temperature": 0, "ignore_eos": true,
+            });
+            let (status, answer) = server.post("/v1/completions", &request).await;
+            assert_eq!(status, 200, "{preset} {flag}: {answer}");
+            let cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().expect("a count");
+            (answer["choices"][0]["text"].clone(), cached)
+        };
+        // One token is drawn and not decoded: what is held is the prompt.
+        let first = text(300);
+        complete(&first, true, 1).await;
+        let longer = text(350);
+        let (plain, _) = complete(&longer, false, 20).await;
+        let (said, cached) = complete(&longer, true, 20).await;
+        assert_eq!(cached, extended, "{preset} {flag}");
+        assert!(said == plain || !exact, "{preset} {flag}: {said}, not {plain}");
+        let other = [&first[..200], &text(350)[300..]].concat();
+        let (plain, _) = complete(&other, false, 20).await;
+        let (said, cached) = complete(&other, true, 20).await;
+        assert_eq!(cached, left, "{preset} {flag}");
+        assert!(said == plain || !exact, "{preset} {flag}: {said}, not {plain}");
+        server.becomes_idle().await;
+    }
+}

@@ -10,6 +10,9 @@ use crate::prefix::{self, Holding, Placement, Rules, Source, WORTH_COPYING};
 use crate::shared::Gauges;
 use crate::store::Store;
 
+/// Most tokens of a sequence that is moved between two steps: all others wait for it.
+const MOVED_MAX: usize = 4096;
+
 /// The prefix cache.
 pub(crate) struct Cache {
     is_on: bool,
@@ -97,6 +100,32 @@ impl Cache {
             self.displace(model, slot);
         }
         self.report();
+    }
+
+    /// The busy slot that should move, and the free one where it should go, so that the busy slots stand together and
+    /// are computed together: the last one, into the first gap.
+    pub(crate) fn gap(&self) -> Option<(usize, usize)> {
+        let first = self.slots.iter().position(|held| held.is_busy)?;
+        let last = self.slots.iter().rposition(|held| held.is_busy)?;
+        let to = (first..last).find(|&slot| !self.slots[slot].is_busy)?;
+        let is_worth_it = self.rules.dense && self.rules.copy && self.slots[last].tokens.len() <= MOVED_MAX;
+        is_worth_it.then_some((last, to))
+    }
+
+    /// Moves what a busy slot holds into a free one. False: it could not be, and is where it was.
+    pub(crate) fn relocate(&mut self, model: &mut dyn Model, from: usize, to: usize) -> bool {
+        self.displace(model, to);
+        if let Err(error) = model.copy(number(from), number(to)) {
+            tracing::warn!(%error, from, to, "a sequence could not be moved, and none will be");
+            self.rules.copy = false;
+            self.empty(model, to);
+            return false;
+        }
+        self.slots.swap(from, to);
+        // Empty in the books, the old place still holds it.
+        self.empty(model, from);
+        self.report();
+        true
     }
 
     /// Makes a slot hold just what the placement says is shared.

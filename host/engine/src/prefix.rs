@@ -190,7 +190,10 @@ mod tests {
             at(1, Source::Saved(1), 100)
         );
         // A few tokens more are not worth a copy.
-        assert_eq!(check(&longer, &[free(&a[..90])], &[a.clone()], ALL), at(0, Source::InPlace, 90));
+        assert_eq!(
+            check(&longer, &[free(&a[..90])], std::slice::from_ref(&a), ALL),
+            at(0, Source::InPlace, 90)
+        );
         // All are busy.
         assert_eq!(check(&a, &[busy(&a)], &[], ALL), None);
     }

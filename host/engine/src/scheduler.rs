@@ -7,11 +7,12 @@
 //! by a known factor and never stops them: with a share f, the time between two tokens grows by 1/(1-f).
 //!
 //! The two are never in one call. With one KV stream for each slot every sequence of a call is computed at the length
-//! of the longest, so that a deep prompt would make everybody's token as dear as its own.
+//! of the longest, so that a deep prompt would make everybody's token as dear as its own. For the same reason those who
+//! generate are divided into two calls, by length, where that is quicker by what was learned of such calls.
 
 use std::time::Duration;
 
-use crate::cost::PrefillCost;
+use crate::cost::{CallCost, Work};
 use crate::model::Slot;
 
 /// The chunk that is tried beside others while nothing is known of costs.
@@ -19,6 +20,9 @@ const CHUNK_FIRST: u32 = 16;
 
 /// Chunks of several of these are whole ones: kernels compute rows in tiles.
 const CHUNK_TILE: u32 = 8;
+
+/// Two calls instead of one must promise to take less than this part of the one's time.
+const SPLIT_GAIN: f64 = 0.85;
 
 /// Most tokens that a sequence which generates decodes in one step: samplers can force any number.
 const FORCED_MAX: u32 = 32;
@@ -55,22 +59,37 @@ pub struct Limits {
     pub chunk_tokens: u32,
     /// The part of the time that prompts get while a sequence generates, above 0 and below 1.
     pub prefill_share: f64,
+    /// Every slot has a KV stream of its own: the length of the longest sequence of a call is what all cost.
+    pub streams: bool,
 }
 
-/// Tokens of prompts for one call.
+/// One call of the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Prefill {
-    /// Whose, in ascending order of slots, no slot twice.
+pub struct Call {
+    /// Whose tokens, in ascending order of slots, no slot twice.
     pub shares: Vec<Share>,
-    /// The place of the deepest token, which all are computed at.
-    depth: u32,
+    work: Work,
+}
+
+impl Call {
+    fn new(mut parts: Vec<(Share, u32)>) -> Self {
+        parts.sort_unstable_by_key(|(share, _)| share.slot);
+        let starts = (0..parts.len()).filter(|&at| at == 0 || parts[at - 1].0.slot + 1 != parts[at].0.slot);
+        let work = Work {
+            runs: u32::try_from(starts.count()).unwrap_or(u32::MAX),
+            tokens: parts.iter().map(|(share, _)| share.tokens).sum(),
+            length: parts.iter().map(|(share, depth)| share.tokens + depth).max().unwrap_or(0),
+        };
+        Self { shares: parts.into_iter().map(|(share, _)| share).collect(), work }
+    }
 }
 
 /// Divides calls among sequences.
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     limits: Limits,
-    cost: PrefillCost,
+    decode_cost: CallCost,
+    prefill_cost: CallCost,
     /// Milliseconds that prompts have earned and not used. Below 0 after a chunk that took longer than expected.
     credit: f64,
     /// What they earned in this step.
@@ -87,52 +106,81 @@ impl Scheduler {
             batch_tokens_max: limits.batch_tokens_max.max(1),
             chunk_tokens: limits.chunk_tokens.clamp(1, limits.batch_tokens_max.max(1)),
             prefill_share: limits.prefill_share.clamp(0.05, 0.95),
+            streams: limits.streams,
         };
-        Self { limits, cost: PrefillCost::default(), credit: 0.0, earned: 0.0, next_prompt: 0 }
+        let (decode_cost, prefill_cost) = (CallCost::default(), CallCost::default());
+        Self { limits, decode_cost, prefill_cost, credit: 0.0, earned: 0.0, next_prompt: 0 }
     }
 
-    /// The next call for those who generate: one token each, and more where samplers forced them. Shares are in
-    /// ascending order of slots, no slot twice. `demands` has each slot at most once, in any order.
+    /// The next calls for those who generate, one or two, or none where nobody does: one token each, and more where
+    /// samplers forced them. `demands` has each slot at most once, in any order.
     #[must_use]
-    pub fn decode(&self, demands: &[Demand]) -> Vec<Share> {
+    pub fn decode(&self, demands: &[Demand]) -> Vec<Call> {
         let generating = || demands.iter().filter(|demand| demand.generating);
         let count = u32::try_from(generating().count()).unwrap_or(u32::MAX).max(1);
         let each = (self.limits.batch_tokens_max / count).clamp(1, FORCED_MAX);
-        let share = |demand: &Demand| Share { slot: demand.slot, tokens: demand.pending.min(each) };
-        let mut shares: Vec<Share> = generating().map(share).collect();
-        shares.sort_unstable_by_key(|share| share.slot);
+        let part =
+            |demand: &Demand| (Share { slot: demand.slot, tokens: demand.pending.min(each) }, demand.depth);
+        let mut parts: Vec<(Share, u32)> = generating().map(part).collect();
         // A model whose calls are shorter than it has slots serves the first ones first.
-        shares.truncate(self.limits.batch_tokens_max as usize);
-        shares
+        parts.truncate(self.limits.batch_tokens_max as usize);
+        self.split(parts)
     }
 
-    /// The call of [`Scheduler::decode`], with all that belongs to it, took so long: prompts have earned their part.
-    pub fn decoded(&mut self, took: Duration) {
+    /// Divides those who generate by length, where that is quicker.
+    fn split(&self, mut parts: Vec<(Share, u32)>) -> Vec<Call> {
+        if parts.is_empty() {
+            return Vec::new();
+        }
+        parts.sort_unstable_by_key(|(_, depth)| *depth);
+        let one = Call::new(parts.clone());
+        let Some(cost) = self.decode_cost.of(one.work).filter(|_| self.limits.streams) else {
+            return vec![one];
+        };
+        // Only where there is a jump in length can a split gain more than the second call costs.
+        let jumps = (1..parts.len()).filter(|&at| parts[at].1 > parts[at - 1].1 / 2 * 3 + 64);
+        let calls = |at: usize| [Call::new(parts[..at].to_vec()), Call::new(parts[at..].to_vec())];
+        let costed = jumps.filter_map(|at| {
+            let calls = calls(at);
+            Some((self.decode_cost.of(calls[0].work)? + self.decode_cost.of(calls[1].work)?, calls))
+        });
+        match costed.min_by(|a, b| a.0.total_cmp(&b.0)) {
+            Some((two, calls)) if two < cost * SPLIT_GAIN => calls.into(),
+            _ => vec![one],
+        }
+    }
+
+    /// The model took so long for a call of [`Scheduler::decode`].
+    pub fn decoded(&mut self, call: &Call, took: Duration) {
+        self.decode_cost.learn(call.work, milliseconds(took));
+    }
+
+    /// All calls of [`Scheduler::decode`], with all that belongs to them, took so long: prompts have earned their part.
+    pub fn earn(&mut self, took: Duration) {
         let share = self.limits.prefill_share;
         self.earned = milliseconds(took) * share / (1.0 - share);
         self.credit += self.earned;
     }
 
     /// The next call for prompts. `beside`: others are generating, so that it may last only as long as the credit.
-    /// Empty where no prompt waits, or the credit is not enough yet.
+    /// `None` where no prompt waits, or the credit is not enough yet.
     #[must_use]
-    pub fn prefill(&mut self, demands: &[Demand], beside: bool) -> Prefill {
+    pub fn prefill(&mut self, demands: &[Demand], beside: bool) -> Option<Call> {
         let mut prompts: Vec<&Demand> = demands.iter().filter(|demand| !demand.generating).collect();
         prompts.sort_unstable_by_key(|demand| (demand.slot < self.next_prompt, demand.slot));
         let Some(&first) = prompts.first() else {
             // Who comes later earns from then on.
             self.credit = self.credit.min(0.0);
-            return Prefill::default();
+            return None;
         };
         let mut room = self.limits.chunk_tokens;
         if beside {
-            let Some(affordable) = self.affordable(first) else { return Prefill::default() };
-            room = room.min(affordable);
+            room = room.min(self.affordable(first)?);
         } else {
             self.credit = 0.0;
         }
         self.next_prompt = first.slot + 1;
-        let mut prefill = Prefill::default();
+        let mut parts = Vec::new();
         for demand in prompts {
             let tokens = demand.pending.min(room);
             // A deeper prompt would make the whole call as dear as its own: it waits for its turn.
@@ -140,27 +188,25 @@ impl Scheduler {
             if tokens == 0 || is_deeper {
                 continue;
             }
-            prefill.shares.push(Share { slot: demand.slot, tokens });
-            prefill.depth = prefill.depth.max(demand.depth + tokens);
+            parts.push((Share { slot: demand.slot, tokens }, demand.depth));
             room -= tokens;
         }
-        prefill.shares.sort_unstable_by_key(|share| share.slot);
-        prefill
+        Some(Call::new(parts))
     }
 
-    /// A call of [`Scheduler::prefill`] took so long.
-    pub fn prefilled(&mut self, prefill: &Prefill, took: Duration) {
-        let tokens = prefill.shares.iter().map(|share| share.tokens).sum();
-        let took = milliseconds(took);
-        self.cost.learn(tokens, prefill.depth, took);
-        self.credit -= took;
+    /// The model took so long for a call of [`Scheduler::prefill`].
+    pub fn prefilled(&mut self, call: &Call, took: Duration) {
+        self.prefill_cost.learn(call.work, milliseconds(took));
+        self.credit -= milliseconds(took);
     }
 
     /// How many tokens the credit is enough for, if it is enough for any.
     fn affordable(&mut self, first: &Demand) -> Option<u32> {
-        let Some(efficient) = self.cost.efficient_tokens(first.depth) else { return Some(CHUNK_FIRST) };
+        let Some(efficient) = self.prefill_cost.efficient_tokens(first.depth) else {
+            return Some(CHUNK_FIRST);
+        };
         let least = first.pending.min(efficient).min(self.limits.chunk_tokens);
-        let least_cost = self.cost.of(least, first.depth)?;
+        let least_cost = self.prefill_cost.of(Work::of_one(least, first.depth))?;
         // One step's chunk takes what a step earns. Only where that is too little for any sensible chunk, credit is
         // saved up for the smallest; what is left over does not add up to a long wait.
         let most = self.earned.max(least_cost);
@@ -168,7 +214,7 @@ impl Scheduler {
         if self.credit < least_cost {
             return None;
         }
-        let tokens = self.cost.tokens_within(self.credit.min(most), first.depth)?.max(least);
+        let tokens = self.prefill_cost.tokens_within(self.credit.min(most), first.depth)?.max(least);
         Some(if tokens >= 2 * CHUNK_TILE { tokens - tokens % CHUNK_TILE } else { tokens })
     }
 }
@@ -183,7 +229,8 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { batch_tokens_max: 256, chunk_tokens: 128, prefill_share: 0.5 };
+    const LIMITS: Limits =
+        Limits { batch_tokens_max: 256, chunk_tokens: 128, prefill_share: 0.5, streams: true };
 
     fn demands() -> impl Strategy<Value = Vec<Demand>> {
         prop::collection::btree_map(0_u32..64, (1_u32..3000, 0_u32..3000, any::<bool>()), 0..40).prop_map(
@@ -199,38 +246,63 @@ mod tests {
         )
     }
 
-    /// Milliseconds of a call, roughly as measured of a 0.5B model on two cores: a pass over the weights, and for
-    /// each sequence its tokens at the length of the longest.
-    fn call_ms(shares: &[(u32, u32)]) -> f64 {
-        let longest = shares.iter().map(|&(tokens, depth)| tokens + depth).max().unwrap_or(0);
-        let tokens: u32 = shares.iter().map(|&(tokens, _)| tokens).sum();
-        let each = if shares.len() > 1 { 2.0 } else { 1.2 };
-        11.7 + f64::from(tokens) * (each + 0.0005 * f64::from(longest))
+    fn generating(slot: Slot, depth: u32) -> Demand {
+        Demand { slot, pending: 1, depth, generating: true }
+    }
+
+    /// Milliseconds of a call, roughly as measured of a 0.5B model on two cores: for each run of slots a pass over the
+    /// weights, and each token at the length of the longest sequence. Tokens of one sequence are cheaper than as many
+    /// of several.
+    fn ms(call: &Call) -> f64 {
+        let Work { runs, tokens, length } = call.work;
+        let (each, attention) = if call.shares.len() > 1 { (2.0, 0.0033) } else { (1.2, 0.0005) };
+        11.7 * f64::from(runs) + f64::from(tokens) * (each + attention * f64::from(length))
+    }
+
+    fn time(ms: f64) -> Duration {
+        Duration::from_secs_f64(ms / 1e3)
+    }
+
+    /// A step by the clock that the costs of the calls move: milliseconds of decoding and of prefill, and the prefill.
+    fn step(scheduler: &mut Scheduler, demands: &[Demand]) -> (f64, f64, Option<Call>) {
+        let mut decode_ms = 0.0;
+        for call in scheduler.decode(demands) {
+            scheduler.decoded(&call, time(ms(&call)));
+            decode_ms += ms(&call);
+        }
+        scheduler.earn(time(decode_ms));
+        let prefill = scheduler.prefill(demands, decode_ms > 0.0);
+        let prefill_ms = prefill.as_ref().map_or(0.0, ms);
+        if let Some(call) = &prefill {
+            scheduler.prefilled(call, time(prefill_ms));
+        }
+        (decode_ms, prefill_ms, prefill)
     }
 
     proptest! {
         #[test]
-        fn calls_are_dense_bounded_and_leave_nobody_out_who_generates(demands in demands(), earned in 0_u64..500) {
+        fn calls_are_dense_bounded_and_leave_nobody_out_who_generates(demands in demands(), steps in 1..4) {
             let mut scheduler = Scheduler::new(LIMITS);
+            (1..steps).for_each(|_| { step(&mut scheduler, &demands); });
             let decode = scheduler.decode(&demands);
-            scheduler.decoded(Duration::from_millis(earned));
+            scheduler.earn(Duration::from_millis(100));
             let prefill = scheduler.prefill(&demands, !decode.is_empty());
-            for (shares, generating, most) in [(&decode, true, 256), (&prefill.shares, false, 128)] {
+            let decoded = decode.iter().map(|call| (call, true, 256));
+            for (call, generating, most) in decoded.chain(prefill.iter().map(|call| (call, false, 128))) {
+                let shares = &call.shares;
                 prop_assert!(shares.windows(2).all(|pair| pair[0].slot < pair[1].slot), "{shares:?}");
-                prop_assert!(shares.iter().map(|share| share.tokens).sum::<u32>() <= most);
+                prop_assert!((1..=most).contains(&shares.iter().map(|share| share.tokens).sum::<u32>()));
                 for share in shares {
                     let demand = demands.iter().find(|demand| demand.slot == share.slot).expect("a demand");
                     prop_assert!(demand.generating == generating && (1..=demand.pending).contains(&share.tokens));
                 }
             }
-            let share = |slot| decode.iter().find(|share| share.slot == slot).map_or(0, |share| share.tokens);
-            for demand in demands.iter().filter(|demand| demand.generating) {
-                prop_assert_eq!(share(demand.slot), demand.pending);
-            }
-            prop_assert_eq!(decode.is_empty() && prefill.shares.is_empty(), demands.is_empty());
+            let shares: Vec<&Share> = decode.iter().flat_map(|call| &call.shares).collect();
+            prop_assert_eq!(shares.len(), demands.iter().filter(|demand| demand.generating).count());
+            prop_assert_eq!(decode.is_empty() && prefill.is_none(), demands.is_empty());
         }
 
-        /// However many prompts wait beside one that generates, all are done within the time that their share is.
+        /// However many prompts wait beside one that generates, all are done within a time that grows with them.
         #[test]
         fn every_prompt_gets_its_turn(prompts in prop::collection::vec(1_u32..400, 1..40)) {
             let mut scheduler = Scheduler::new(LIMITS);
@@ -239,104 +311,78 @@ mod tests {
             while left.iter().any(|pending| *pending > 0) {
                 steps += 1;
                 prop_assert!(steps < 10_000, "{:?}", left);
-                let mut demands = vec![Demand { slot: 63, pending: 1, depth: 10, generating: true }];
-                demands.extend(left.iter().enumerate().filter(|(_, pending)| **pending > 0).map(|(slot, &pending)| {
-                    Demand { slot: slot as u32, pending, depth: prompts[slot] - pending, generating: false }
-                }));
-                scheduler.decoded(Duration::from_millis(13));
-                let prefill = scheduler.prefill(&demands, true);
-                let cost: Vec<(u32, u32)> = prefill.shares.iter().map(|share| (share.tokens, 0)).collect();
-                if !cost.is_empty() {
-                    scheduler.prefilled(&prefill, Duration::from_secs_f64(call_ms(&cost) / 1e3));
-                }
-                for share in prefill.shares {
+                let waiting = (0..).zip(&left).filter(|(_, pending)| **pending > 0);
+                let prompt = |(slot, &pending): (Slot, &u32)| {
+                    Demand { slot, pending, depth: prompts[slot as usize] - pending, generating: false }
+                };
+                let demands: Vec<Demand> = waiting.map(prompt).chain([generating(63, 10)]).collect();
+                for share in step(&mut scheduler, &demands).2.into_iter().flat_map(|call| call.shares) {
                     left[share.slot as usize] -= share.tokens;
                 }
             }
         }
     }
 
-    /// What a prompt that arrives does to streams: their step times alone and beside it, and how long it takes.
+    /// What a prompt that arrives does to streams, and they to it.
     struct Arrival {
+        /// A step without it.
         alone_ms: f64,
-        beside_p99_ms: f64,
-        prompt_ms: f64,
-        prompt_alone_ms: f64,
+        /// The 99th percentile of the steps beside it, as a multiple of what each would take without it.
+        slower: f64,
+        /// The time that it takes, as a multiple of what it takes alone.
+        longer: f64,
     }
 
-    /// Simulates `streams` that decode, and a prompt that arrives, by a clock that the costs of the calls move.
+    /// Simulates streams that decode, and a prompt that arrives.
     fn arrival(streams: u32, prompt: u32, prefill_share: f64) -> Arrival {
         let mut scheduler = Scheduler::new(Limits { prefill_share, ..LIMITS });
-        let mut alone = 0.0;
-        let mut steps = Vec::new();
-        let (mut depth, mut length) = (0, 500);
-        // It has seen a prompt before, when nothing else ran.
-        let seen = [Demand { slot: 0, pending: 128, depth: 0, generating: false }];
-        let prefill = scheduler.prefill(&seen, false);
-        scheduler.prefilled(&prefill, Duration::from_secs_f64(call_ms(&[(128, 0)]) / 1e3));
-        let mut prompt_ms = 0.0;
-        for step in 0.. {
-            let mut demands: Vec<Demand> = (0..streams)
-                .map(|slot| Demand { slot, pending: 1, depth: length, generating: true })
-                .collect();
-            let arrived = step >= 20;
-            if arrived {
+        // Alone, in whole chunks: so it has seen what prompts cost.
+        let (mut alone, mut depth) = (0.0, 0);
+        while depth < prompt {
+            let demand = Demand { slot: 0, pending: prompt - depth, depth, generating: false };
+            let (_, prefill_ms, _) = step(&mut scheduler, &[demand]);
+            alone += prefill_ms;
+            depth += 128;
+        }
+        let (mut slower, mut took, mut alone_ms, mut length, mut depth) = (Vec::new(), 0.0, 0.0, 500, 0);
+        while depth < prompt {
+            let mut demands: Vec<Demand> = (0..streams).map(|slot| generating(slot, length)).collect();
+            length += 1;
+            if length > 520 {
                 demands.push(Demand { slot: streams, pending: prompt - depth, depth, generating: false });
             }
-            let decode: Vec<(u32, u32)> = scheduler.decode(&demands).iter().map(|_| (1, length)).collect();
-            let decode_ms = call_ms(&decode);
-            scheduler.decoded(Duration::from_secs_f64(decode_ms / 1e3));
-            let prefill = scheduler.prefill(&demands, true);
-            let mut prefill_ms = 0.0;
-            if let [share] = prefill.shares[..] {
-                prefill_ms = call_ms(&[(share.tokens, depth)]);
-                scheduler.prefilled(&prefill, Duration::from_secs_f64(prefill_ms / 1e3));
-                depth += share.tokens;
-            }
-            if arrived {
-                steps.push((decode_ms + prefill_ms) / decode_ms);
-                prompt_ms += decode_ms + prefill_ms;
+            let (decode_ms, prefill_ms, prefill) = step(&mut scheduler, &demands);
+            if length > 520 {
+                slower.push((decode_ms + prefill_ms) / decode_ms);
+                took += decode_ms + prefill_ms;
             } else {
-                alone = decode_ms;
+                alone_ms = decode_ms;
             }
-            length += u32::from(step % 8 == 0);
-            if depth == prompt {
-                break;
-            }
+            depth += prefill.map_or(0, |call| call.work.tokens);
         }
-        steps.sort_by(f64::total_cmp);
-        let chunks = (0..prompt).step_by(128).map(|depth| call_ms(&[((prompt - depth).min(128), depth)]));
-        Arrival {
-            alone_ms: alone,
-            beside_p99_ms: alone * steps[steps.len() * 99 / 100],
-            prompt_ms,
-            prompt_alone_ms: chunks.sum(),
-        }
+        slower.sort_by(f64::total_cmp);
+        Arrival { alone_ms, slower: slower[slower.len() * 99 / 100], longer: took / alone }
     }
 
     #[test]
     fn a_long_prompt_slows_streams_by_the_factor_that_its_share_is() {
         for (streams, share) in [(8, 0.5), (8, 0.67), (8, 0.8), (16, 0.5)] {
-            let Arrival { alone_ms, beside_p99_ms, prompt_ms, prompt_alone_ms } =
-                arrival(streams, 4_000, share);
-            let (slower, longer) = (beside_p99_ms / alone_ms, prompt_ms / prompt_alone_ms);
+            let Arrival { slower, longer, .. } = arrival(streams, 4_000, share);
             let case = format!("{streams} streams, share {share}");
             assert!(slower <= 1.1 / (1.0 - share), "{case}: steps {slower:.2} times as long");
             // Small chunks are less efficient than large ones: the prompt pays for that.
-            assert!(longer <= 1.7 / share, "{case}: the prompt {longer:.2} times as long");
+            assert!(longer <= 1.8 / share, "{case}: the prompt {longer:.2} times as long");
         }
     }
 
     #[test]
     fn where_a_share_is_too_little_for_any_chunk_it_is_saved_up() {
-        for (streams, share) in [(1, 0.5), (4, 0.5), (16, 0.3)] {
-            let Arrival { alone_ms, beside_p99_ms, prompt_ms, prompt_alone_ms } =
-                arrival(streams, 4_000, share);
-            let (longer, wait_ms) = (prompt_ms / prompt_alone_ms, beside_p99_ms - alone_ms);
-            let case = format!("{streams} streams, share {share}");
-            // Never a chunk of which most is overhead, and never one that is larger for having been waited for.
-            assert!(longer <= 1.7 / share, "{case}: the prompt {longer:.2} times as long");
-            assert!(wait_ms <= 3.0 * call_ms(&[(0, 0)]), "{case}: steps {wait_ms:.1} ms longer");
+        for (streams, share) in [(1, 0.5), (4, 0.5), (16, 0.2)] {
+            let Arrival { alone_ms, slower, longer } = arrival(streams, 4_000, share);
+            let (case, wait_ms) = (format!("{streams} streams, share {share}"), (slower - 1.0) * alone_ms);
+            // A chunk is never nearly all overhead, and never larger for having been waited for.
+            assert!(longer <= 2.8 / share, "{case}: the prompt {longer:.2} times as long");
+            assert!(wait_ms <= 4.0 * 11.7, "{case}: steps {wait_ms:.1} ms longer");
         }
     }
 
@@ -345,8 +391,28 @@ mod tests {
         let mut scheduler = Scheduler::new(LIMITS);
         let long = |depth| Demand { slot: 0, pending: 4_000 - depth, depth, generating: false };
         let short = Demand { slot: 5, pending: 30, depth: 0, generating: false };
-        assert_eq!(scheduler.prefill(&[long(0)], false).shares, [Share { slot: 0, tokens: 128 }]);
-        let shares = scheduler.prefill(&[long(128), short], false).shares;
-        assert_eq!(shares, [Share { slot: 0, tokens: 98 }, Share { slot: 5, tokens: 30 }]);
+        let mut shares = |demands: &[Demand]| scheduler.prefill(demands, false).expect("a call").shares;
+        assert_eq!(shares(&[long(0)]), [Share { slot: 0, tokens: 128 }]);
+        let both = [Share { slot: 0, tokens: 98 }, Share { slot: 5, tokens: 30 }];
+        assert_eq!(shares(&[long(128), short]), both);
+    }
+
+    #[test]
+    fn a_long_sequence_is_decoded_beside_short_ones_and_not_with_them() {
+        let run = |streams: bool| {
+            let mut scheduler = Scheduler::new(Limits { streams, ..LIMITS });
+            let mut short: Vec<Demand> = (0..15).map(|slot| generating(slot, 64)).collect();
+            (0..20).for_each(|_| {
+                step(&mut scheduler, &short);
+            });
+            assert_eq!(scheduler.decode(&short).len(), 1, "what is alike stays together");
+            short.push(generating(15, 4_000));
+            let times: Vec<f64> = (0..40).map(|_| step(&mut scheduler, &short).0).collect();
+            times
+        };
+        // Measured: 240 ms in one call, 72 in two.
+        let times = run(true);
+        assert!(times[0] > 200.0 && times[20..].iter().all(|ms| *ms < 80.0), "{times:?}");
+        assert!(run(false).iter().all(|ms| *ms > 200.0), "in one pool a split gains nothing");
     }
 }

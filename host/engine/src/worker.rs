@@ -9,12 +9,12 @@ use crossbeam_channel::{Receiver, select};
 
 use crate::Error;
 use crate::cache::Cache;
-use crate::model::{Batch, Model, Slot, Vocabulary};
+use crate::model::{Batch, Layout, Model, Slot, Vocabulary};
 use crate::options::Options;
 use crate::pool::{Pool, Returned, Task};
 use crate::queue::Queue;
 use crate::sampling::{Outcome, Prepared};
-use crate::scheduler::{Demand, Limits, Scheduler, Share};
+use crate::scheduler::{Call, Demand, Limits, Scheduler};
 use crate::sequence::{Owner, Sequence, Submission};
 use crate::shared::Gauges;
 
@@ -50,6 +50,7 @@ impl Worker {
             batch_tokens_max: info.batch_tokens_max,
             chunk_tokens: info.chunk_tokens,
             prefill_share: options.prefill_share,
+            streams: info.capabilities.layout == Layout::Streams,
         });
         let sequences = (0..info.slots).map(|_| None).collect();
         let (is_on, store_bytes) = (options.prefix_cache, options.prefix_cache_bytes);
@@ -78,6 +79,7 @@ impl Worker {
             }
             self.sweep();
             self.admit();
+            self.close_gap();
             let demands: Vec<Demand> = self.sequences.iter().flatten().filter_map(Sequence::demand).collect();
             if !demands.is_empty() {
                 self.step(&demands);
@@ -150,25 +152,43 @@ impl Worker {
         }
     }
 
+    /// Moves a sequence into a gap between the busy slots that no request is about to fill.
+    fn close_gap(&mut self) {
+        let Some((from, to)) = self.cache.gap().filter(|_| self.queue.len() == 0) else { return };
+        // What is on a thread of the pool comes back to the slot that it left.
+        if self.sequences[from].as_ref().is_none_or(|sequence| sequence.sampling.is_none()) {
+            return;
+        }
+        if !self.cache.relocate(self.model.as_mut(), from, to) {
+            return;
+        }
+        self.sequences.swap(from, to);
+        if let Some(sequence) = &mut self.sequences[to] {
+            sequence.owner.slot = to_slot(to);
+        }
+    }
+
     /// One token for everybody who generates, and then prompts, as many as there is time for.
     fn step(&mut self, demands: &[Demand]) {
         let begun = Instant::now();
-        let shares = self.scheduler.decode(demands);
-        if !shares.is_empty() {
-            self.decode(&shares);
-            self.scheduler.decoded(begun.elapsed());
+        let calls = self.scheduler.decode(demands);
+        for call in &calls {
+            if let Some(took) = self.decode(call) {
+                self.scheduler.decoded(call, took);
+            }
         }
-        let prefill = self.scheduler.prefill(demands, !shares.is_empty());
-        if !prefill.shares.is_empty()
-            && let Some(took) = self.decode(&prefill.shares)
+        self.scheduler.earn(begun.elapsed());
+        if let Some(call) = self.scheduler.prefill(demands, !calls.is_empty())
+            && let Some(took) = self.decode(&call)
         {
-            self.scheduler.prefilled(&prefill, took);
+            self.scheduler.prefilled(&call, took);
         }
     }
 
     /// Decodes a batch, and samples the rows that it gives. Returns how long the model took, unless it failed.
-    fn decode(&mut self, shares: &[Share]) -> Option<Duration> {
-        let rows = self.fill_batch(shares);
+    fn decode(&mut self, call: &Call) -> Option<Duration> {
+        let shares = &call.shares;
+        let rows = self.fill_batch(call);
         if self.batch.is_empty() {
             return None;
         }
@@ -200,10 +220,10 @@ impl Worker {
     }
 
     /// Fills the batch, and tells whose rows it will give, in order.
-    fn fill_batch(&mut self, shares: &[Share]) -> Vec<usize> {
+    fn fill_batch(&mut self, call: &Call) -> Vec<usize> {
         self.batch.clear();
-        let mut rows = Vec::with_capacity(shares.len());
-        for share in shares {
+        let mut rows = Vec::with_capacity(call.shares.len());
+        for share in &call.shares {
             let slot = share.slot as usize;
             let Some(sequence) = &self.sequences[slot] else { continue };
             for (offset, &token) in sequence.pending.iter().take(share.tokens as usize).enumerate() {

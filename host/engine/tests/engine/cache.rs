@@ -224,6 +224,29 @@ async fn several_answers_need_no_sampler_that_forks_and_no_first_answer() {
     becomes_idle(&handle, &log).await;
 }
 
+#[tokio::test]
+async fn a_gap_between_busy_slots_is_closed() {
+    let model = ScriptedModel::new(4, &[]).with_delay(Duration::from_millis(1));
+    let log = model.log();
+    let engine = Engine::start(Box::new(model), Options::default()).expect("the worker starts");
+    let handle = engine.handle();
+    // Three side by side, of which the middle one ends long before the others.
+    let requests =
+        [(1, 200), (2, 30), (3, 200)].map(|(which, tokens)| drawing(&text(which, 40), tokens, which.into()));
+    let mut generations = Vec::new();
+    for request in &requests {
+        generations.push(handle.generate(request.clone()).await.expect("admitted"));
+    }
+    for (answer, request) in
+        futures::future::join_all(generations.into_iter().map(read)).await.into_iter().zip(requests)
+    {
+        assert_eq!(answer.expect("an answer").0, undisturbed(request).await);
+    }
+    let together = |batch: &minerva_engine::model::Batch| batch.slots == [0, 1] && batch.positions[0] > 150;
+    assert!(log.record().batches.iter().any(together), "the last one never moved into the gap");
+    becomes_idle(&handle, &log).await;
+}
+
 /// What a client asks, and when it hangs up.
 #[derive(Clone, Debug)]
 struct Client {

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt;
-use futures::stream::SelectAll;
-use serde_json::json;
+use futures::stream::{BoxStream, SelectAll};
+use serde_json::{Value, json};
 
 use super::Report;
 use super::client::{Answered, Client, Question, words, words_for_tokens};
@@ -79,16 +79,14 @@ async fn arrival(client: &Client, arguments: &LongPromptBench, count: u32, round
 
 /// Streams that are read side by side.
 struct Streams {
-    events:
-        SelectAll<std::pin::Pin<Box<dyn futures::Stream<Item = (usize, Result<serde_json::Value>)> + Send>>>,
+    events: SelectAll<BoxStream<'static, (usize, Result<Value>)>>,
     answers: Vec<(Answered, Option<Instant>)>,
     begun: Instant,
 }
 
 impl Streams {
     async fn open(client: &Client, arguments: &LongPromptBench, round: u64) -> Result<Self> {
-        let mut events: SelectAll<std::pin::Pin<Box<dyn futures::Stream<Item = _> + Send>>> =
-            SelectAll::new();
+        let mut events = SelectAll::new();
         let count = arguments.streams;
         let opening = (0..u64::from(count)).map(|number| async move {
             let question = Question {
@@ -99,7 +97,7 @@ impl Streams {
             client.stream(&question).await
         });
         for (at, stream) in futures::future::try_join_all(opening).await?.into_iter().enumerate() {
-            events.push(Box::pin(stream.map(move |event| (at, event))));
+            events.push(stream.map(move |event| (at, event)).boxed());
         }
         let answers = (0..count).map(|_| (Answered::default(), None)).collect();
         Ok(Self { events, answers, begun: Instant::now() })
