@@ -171,3 +171,30 @@ async fn whatever_a_model_remembers_with_a_conversation_goes_on_as_if_it_were_de
         server.becomes_idle().await;
     }
 }
+
+/// One pool for all: what four answers grow to does not fit into it together.
+#[tokio::test]
+async fn a_full_pool_aborts_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tiny.gguf");
+    let path = path.to_str().expect("a path");
+    let made = run(&["models", "synthesize", "-o", path]);
+    assert!(made.status.success(), "{}", shown(&made));
+    let server =
+        Server::start_with(&["serve", "--port", "0", "-m", path, "-np", "4", "-c", "512", "--kv-unified"]);
+    let ask = async |start: u32| {
+        let prompt: Vec<u32> = (0..60).map(|place| 260 + (start + place * 7919) % 250).collect();
+        let request = json!({ "prompt": prompt, "max_tokens": 200, "temperature": 0, "ignore_eos": true });
+        let (status, answer) = server.post("/v1/completions", &request).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(answer["usage"]["completion_tokens"], 200);
+    };
+    futures::future::join_all((0..6).map(ask)).await;
+    server.becomes_idle().await;
+    // What can never fit is refused, with both numbers.
+    let request = json!({ "prompt": vec![300; 500], "max_tokens": 20 });
+    let (status, answer) = server.post("/v1/completions", &request).await;
+    assert_eq!(status, 400, "{answer}");
+    let message = answer["error"]["message"].as_str().expect("a message");
+    assert!(message.contains("500 tokens") && message.contains("holds 512"), "{message}");
+}

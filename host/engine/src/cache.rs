@@ -13,12 +13,17 @@ use crate::store::Store;
 /// Most tokens of a sequence that is moved between two steps: all others wait for it.
 const MOVED_MAX: usize = 4096;
 
+/// Cells of a pool that are not given away for each sequence that is generating.
+const LEFT_TO_GROW: usize = 16;
+
 /// The prefix cache.
 pub(crate) struct Cache {
     is_on: bool,
     rules: Rules,
     /// What is left in a slot would tax every step: it goes to host memory or nowhere.
     shares_one_pool: bool,
+    /// The cells of that pool.
+    cells: usize,
     slots: Vec<Held>,
     store: Store,
     clock: u64,
@@ -40,6 +45,7 @@ impl Cache {
             is_on,
             rules: Rules::new(&info.capabilities),
             shares_one_pool: info.capabilities.layout == Layout::Unified,
+            cells: info.context as usize,
             slots: (0..info.slots).map(|_| Held::default()).collect(),
             store: Store::new(if is_on { store_bytes } else { 0 }),
             clock: 0,
@@ -47,8 +53,20 @@ impl Cache {
         }
     }
 
-    pub(crate) fn has_free_slot(&self) -> bool {
-        self.slots.iter().any(|held| !held.is_busy)
+    /// Whether a slot is free, and the cells for a sequence of so many tokens. Where every slot has its own cells,
+    /// they are there; in one pool some are left for those who are generating.
+    pub(crate) fn has_room(&self, tokens: usize) -> bool {
+        let busy = || self.slots.iter().filter(|held| held.is_busy);
+        if busy().count() == self.slots.len() {
+            return false;
+        }
+        let taken: usize = busy().map(|held| held.tokens.len() + LEFT_TO_GROW).sum();
+        !self.shares_one_pool || taken == 0 || taken + tokens + LEFT_TO_GROW <= self.cells
+    }
+
+    /// What a slot holds.
+    pub(crate) fn tokens(&self, slot: usize) -> &[Token] {
+        &self.slots[slot].tokens
     }
 
     /// Gives a prompt a slot, and says how many of its tokens are already in it. `reuses`: it may use what others
@@ -78,10 +96,8 @@ impl Cache {
         self.clock += 1;
         let held = &mut self.slots[slot];
         (held.is_busy, held.used) = (true, self.clock);
-        let shared = u32::try_from(shared).unwrap_or(u32::MAX);
-        self.gauges.tokens_cached.fetch_add(u64::from(shared), Ordering::Relaxed);
         self.report();
-        Some((slot, shared))
+        Some((slot, number(shared)))
     }
 
     /// Notes tokens that the model has decoded.

@@ -110,6 +110,8 @@ pub struct Record {
     pub slots_in_use: usize,
     /// Tokens that all slots hold now.
     pub tokens_held: usize,
+    /// Batches that there was no room for.
+    pub refusals: usize,
     /// Copies of a slot into another.
     pub copies: usize,
     /// Decodes that are to fail, counted down; then they work again.
@@ -238,6 +240,12 @@ impl Model for ScriptedModel {
         assert!(batch.len() <= self.info.batch_tokens_max as usize, "a batch of {}", batch.len());
         assert!(batch.slots.is_sorted(), "slots out of order: {:?}", batch.slots);
         std::thread::sleep(self.delay);
+        let held: usize = self.slots.values().map(Vec::len).sum();
+        if self.info.capabilities.layout == Layout::Unified && held + batch.len() > self.info.context as usize
+        {
+            self.log.update(|record| record.refusals += 1);
+            return Err(Error::NoRoom { tokens: batch.len() });
+        }
         let fails = self.log.update(|record| {
             record.batches.push(batch.clone());
             let fails = record.failures_left > 0;

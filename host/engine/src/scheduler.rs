@@ -4,7 +4,8 @@
 //! beginning with another prompt each time. While anything generates, prompts get a share of the *time*: each call
 //! for those who generate earns them a credit of milliseconds, a chunk is as long as the credit lasts by a cost that
 //! is learned while running, and what it really took is paid from the credit. So a long prompt slows the others down
-//! by a known factor and never stops them: with a share f, the time between two tokens grows by 1/(1-f).
+//! by a known factor and never stops them: with a share f, the time between two tokens grows by 1/(1-f). Only the last
+//! chunk of a prompt may take a step's time more, which the next ones pay back: short prompts are done in one call.
 //!
 //! The two are never in one call. With one KV stream for each slot every sequence of a call is computed at the length
 //! of the longest, so that a deep prompt would make everybody's token as dear as its own. For the same reason those who
@@ -214,6 +215,13 @@ impl Scheduler {
         if self.credit < least_cost {
             return None;
         }
+        // The end of a prompt in two calls would cost a call more: it borrows the time of one step, and pays it back.
+        let rest = first.pending.min(self.limits.chunk_tokens);
+        let share = self.limits.prefill_share;
+        let longest = most + self.earned * (1.0 - share) / share;
+        if rest == first.pending && self.prefill_cost.of(Work::of_one(rest, first.depth))? <= longest {
+            return Some(rest);
+        }
         let tokens = self.prefill_cost.tokens_within(self.credit.min(most), first.depth)?.max(least);
         Some(if tokens >= 2 * CHUNK_TILE { tokens - tokens % CHUNK_TILE } else { tokens })
     }
@@ -327,7 +335,7 @@ mod tests {
     struct Arrival {
         /// A step without it.
         alone_ms: f64,
-        /// The 99th percentile of the steps beside it, as a multiple of what each would take without it.
+        /// The 99th percentile of the steps beside it but for the last, as a multiple of what each would take without it.
         slower: f64,
         /// The time that it takes, as a multiple of what it takes alone.
         longer: f64,
@@ -360,6 +368,9 @@ mod tests {
             }
             depth += prefill.map_or(0, |call| call.work.tokens);
         }
+        // The end of a prompt may borrow the time of a step.
+        let last = slower.pop().expect("a step");
+        assert!(last <= 1.1 / (1.0 - prefill_share) + 1.1, "{last}");
         slower.sort_by(f64::total_cmp);
         Arrival { alone_ms, slower: slower[slower.len() * 99 / 100], longer: took / alone }
     }
@@ -395,6 +406,25 @@ mod tests {
         assert_eq!(shares(&[long(0)]), [Share { slot: 0, tokens: 128 }]);
         let both = [Share { slot: 0, tokens: 98 }, Share { slot: 5, tokens: 30 }];
         assert_eq!(shares(&[long(128), short]), both);
+    }
+
+    #[test]
+    fn short_prompts_are_done_in_one_call_and_keep_to_their_share() {
+        let mut scheduler = Scheduler::new(LIMITS);
+        let generating: Vec<Demand> = (0..16).map(|slot| generating(slot, 100)).collect();
+        let prompt = Demand { slot: 16, pending: 56, depth: 0, generating: false };
+        let demands = [generating.as_slice(), &[prompt]].concat();
+        // One after the other arrives; at first nothing is known of costs.
+        (0..20).for_each(|_| {
+            step(&mut scheduler, &demands);
+        });
+        let steps: Vec<_> = (0..100).map(|_| step(&mut scheduler, &demands)).collect();
+        let tokens: Vec<u32> =
+            steps.iter().filter_map(|(.., call)| Some(call.as_ref()?.work.tokens)).collect();
+        assert!(tokens.iter().all(|tokens| *tokens == 56), "{tokens:?}");
+        let sum = |of: fn(&(f64, f64, Option<Call>)) -> f64| steps.iter().map(of).sum::<f64>();
+        let share = sum(|step| step.1) / sum(|step| step.0 + step.1);
+        assert!((0.45..0.52).contains(&share), "{share}");
     }
 
     #[test]

@@ -180,6 +180,19 @@ impl Sequence {
         self.reader.tokens.is_closed()
     }
 
+    /// Makes it begin anew with what it has so far, after its slot was taken from it.
+    pub(crate) fn rewind(&mut self, held: &[Token]) {
+        self.pending = held.iter().copied().chain(self.pending.drain(..)).collect();
+        self.position = 0;
+    }
+
+    /// Gives it a slot again, in which the first of its tokens are.
+    pub(crate) fn resume(&mut self, slot: Slot, held: u32) {
+        self.owner.slot = slot;
+        self.pending.drain(..held as usize);
+        self.position = held;
+    }
+
     /// Takes what was chosen up to where the generation ends, and returns what is to be decoded next.
     pub(crate) fn commit(
         &mut self,

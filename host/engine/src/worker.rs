@@ -1,6 +1,7 @@
 //! The one engine thread: admit, schedule, decode, sample, send. It owns the model, and nothing it does waits for
 //! anyone but the model, and a moment for samplers.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use crossbeam_channel::{Receiver, select};
 
 use crate::Error;
 use crate::cache::Cache;
-use crate::model::{Batch, Layout, Model, Slot, Vocabulary};
+use crate::model::{self, Batch, Layout, Model, Slot, Token, Vocabulary};
 use crate::options::Options;
 use crate::pool::{Pool, Returned, Task};
 use crate::queue::Queue;
@@ -33,6 +34,8 @@ pub(crate) struct Worker {
     cache: Cache,
     /// One place a slot.
     sequences: Vec<Option<Sequence>>,
+    /// Those whose slots were taken from them when the pool of cells was full: they go on before others begin.
+    suspended: VecDeque<Sequence>,
     sequences_begun: u64,
     batch: Batch,
 }
@@ -61,6 +64,7 @@ impl Worker {
             scheduler,
             cache,
             sequences,
+            suspended: VecDeque::new(),
             sequences_begun: 0,
             batch: Batch::default(),
             model,
@@ -84,6 +88,7 @@ impl Worker {
             if !demands.is_empty() {
                 self.step(&demands);
             } else if self.sequences.iter().all(Option::is_none)
+                && self.suspended.is_empty()
                 && self.queue.is_closed()
                 && self.queue.len() == 0
             {
@@ -139,10 +144,24 @@ impl Worker {
             }
             wanted
         });
-        while self.cache.has_free_slot() {
-            let Some(submission) = self.queue.pop_first(Submission::is_ready) else { break };
+        while let Some(sequence) = self.suspended.pop_front() {
+            if let Some(waits) = self.resume(sequence) {
+                self.suspended.push_front(waits);
+                return;
+            }
+        }
+        loop {
+            // The first that is ready is next, even if it must wait: a large request is not passed by small ones.
+            let mut is_first = true;
+            let submission = self.queue.pop_first(|submission| {
+                submission.is_ready()
+                    && std::mem::take(&mut is_first)
+                    && self.cache.has_room(submission.prompt.len())
+            });
+            let Some(submission) = submission else { break };
             let (prompt, model) = (&submission.prompt, self.model.as_mut());
             let Some((slot, cached)) = self.cache.admit(model, prompt, submission.caches) else { break };
+            self.gauges.tokens_cached.fetch_add(u64::from(cached), Ordering::Relaxed);
             self.sequences_begun += 1;
             let owner = Owner { slot: to_slot(slot), sequence: self.sequences_begun };
             let sequence = Sequence::new(owner, submission, cached, Instant::now());
@@ -150,6 +169,47 @@ impl Worker {
             self.gauges.running.fetch_add(1, Ordering::Relaxed);
             self.advance(slot, Vec::new());
         }
+    }
+
+    /// Gives a sequence a slot again; it comes back if there is no room.
+    fn resume(&mut self, mut sequence: Sequence) -> Option<Sequence> {
+        let tokens: Vec<Token> = sequence.pending.iter().copied().collect();
+        if !self.cache.has_room(tokens.len()) {
+            return Some(sequence);
+        }
+        let Some((slot, held)) = self.cache.admit(self.model.as_mut(), &tokens, sequence.caches) else {
+            return Some(sequence);
+        };
+        sequence.resume(to_slot(slot), held);
+        self.sequences[slot] = Some(sequence);
+        None
+    }
+
+    /// Takes the slot from the sequence that began last, when the pool of cells is full. What it held goes to host
+    /// memory. False where nobody is left to make room for.
+    fn suspend_one(&mut self) -> bool {
+        if self.sequences.iter().flatten().count() < 2 {
+            return false;
+        }
+        // What is on a thread of the pool comes back to the slot that it left: then it is the next time.
+        let is_home = |sequence: &&Sequence| sequence.sampling.is_some() && sequence.held_row.is_none();
+        let last =
+            self.sequences.iter().flatten().filter(is_home).max_by_key(|sequence| sequence.owner.sequence);
+        let Some(slot) = last.map(|sequence| sequence.slot() as usize) else {
+            self.wait();
+            return true;
+        };
+        if let Some(mut sequence) = self.sequences[slot].take() {
+            tracing::info!(
+                slot,
+                tokens = sequence.position,
+                "the cache is full: a sequence waits in host memory"
+            );
+            sequence.rewind(self.cache.tokens(slot));
+            self.cache.release(self.model.as_mut(), slot, sequence.caches);
+            self.suspended.push_back(sequence);
+        }
+        true
     }
 
     /// Moves a sequence into a gap between the busy slots that no request is about to fill.
@@ -194,6 +254,9 @@ impl Worker {
         }
         let begun = Instant::now();
         if let Err(error) = self.model.decode(&self.batch) {
+            if matches!(error, model::Error::NoRoom { .. }) && self.suspend_one() {
+                return None;
+            }
             tracing::error!(%error, tokens = self.batch.len(), sequences = shares.len(), "a decode failed");
             for share in shares {
                 // What is in the slot now is not known.

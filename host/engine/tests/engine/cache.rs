@@ -247,6 +247,31 @@ async fn a_gap_between_busy_slots_is_closed() {
     becomes_idle(&handle, &log).await;
 }
 
+#[tokio::test]
+async fn a_full_pool_aborts_nobody() {
+    for (store_bytes, caches) in [(1 << 30, true), (0, true), (1 << 30, false)] {
+        let options = Options { prefix_cache_bytes: store_bytes, ..Options::default() };
+        let (engine, log) = start(4, options, |model| {
+            model.info_mut().capabilities.layout = Layout::Unified;
+        });
+        let handle = engine.handle();
+        // Each fits into the pool of 512, and the prompts do together; what they grow to does not.
+        let requests = [1, 2, 3, 4, 5].map(|which| {
+            let mut request = drawing(&text(which, 60), 200, which.into());
+            request.params.cache_prompt = caches;
+            request
+        });
+        let answers = requests.iter().map(|request| ask(&handle, request.clone()));
+        for (answer, request) in futures::future::join_all(answers).await.into_iter().zip(&requests) {
+            let (said, finished) = answer.expect("an answer");
+            assert_eq!(said, undisturbed(request.clone()).await);
+            assert_eq!(finished.usage.completion_tokens, 200);
+        }
+        assert!(log.record().refusals > 0, "the pool was never full");
+        becomes_idle(&handle, &log).await;
+    }
+}
+
 /// What a client asks, and when it hangs up.
 #[derive(Clone, Debug)]
 struct Client {

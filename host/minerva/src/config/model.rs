@@ -109,7 +109,8 @@ impl ModelArguments {
             // The flag counts all sequences together, as llama-server does. Without --parallel that is one share
             // for each of the default's sequences.
             let slots = self.parallel.unwrap_or(4);
-            builder = builder.slots(slots).context((total / slots).max(1));
+            let each = if self.kv_unified { total } else { total / slots };
+            builder = builder.slots(slots).context(each.max(1));
         }
         let template = match &self.chat_template_file {
             Some(path) => Some(
