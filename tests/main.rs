@@ -11,6 +11,7 @@ mod streams;
 mod sampling;
 mod prefix;
 mod bench;
+mod structured;
 mod model_files;
 mod hostile_plugins;
 mod lifecycle;
