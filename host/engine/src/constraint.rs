@@ -114,6 +114,7 @@ impl Constraint {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
 fn failure(error: grammar::Error) -> Error {
     Error::Sampling(error.to_string())
 }

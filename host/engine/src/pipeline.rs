@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
+use crate::builtin::native::Native;
 use crate::constraint::Constraint;
 use crate::decoder::TextDecoder;
 use crate::dialect::{Piece, Reader, Wanted};
@@ -173,7 +174,9 @@ fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<
             .as_ref()
             .map(|grammar| Constraint::new(grammar.matcher(), &prompt, &shared.vocabulary, may_think));
         let end_tokens = Arc::clone(&shared.end_tokens);
-        let sampling = Sampling::new(params.clone(), seed, prompt.clone(), chain, constraint, end_tokens);
+        let native = Native::new(&params, shared.vocabulary.as_ref());
+        let sampling =
+            Sampling::new(params.clone(), seed, prompt.clone(), chain, constraint, native, end_tokens);
         let reader = wanted.clone().and_then(|wanted| Reader::new(shared.dialect, wanted));
         let mut decoder = TextDecoder::new(context.vocabulary, stops.clone());
         if reader.is_some() {

@@ -184,6 +184,20 @@ pub struct Params {
     pub min_p: f32,
     /// Keep the locally typical tokens of this probability; 1 keeps all.
     pub typical_p: f32,
+    /// Keep the tokens within so many standard deviations of the best logit; 0 keeps all.
+    pub top_n_sigma: f32,
+    /// The fewest tokens that top-p, min-p, typical-p and XTC leave; 0 is one.
+    pub min_keep: u32,
+    /// Excludes top choices now and then.
+    pub xtc: Xtc,
+    /// Penalises repetitions by their length.
+    pub dry: Dry,
+    /// Holds the surprise of the text steady instead of truncating.
+    pub mirostat: Option<Mirostat>,
+    /// Moves the temperature with the entropy of each step.
+    pub dynamic_temperature: DynamicTemperature,
+    /// The stages of sampling, first to last. One that is not named is off.
+    pub samplers: Vec<Stage>,
     /// Divides (or multiplies, below 0) the logits of tokens seen lately; 1 is off.
     pub repeat_penalty: f32,
     /// How many of the last tokens the penalties look at; 0 is none.
@@ -212,6 +226,13 @@ impl Default for Params {
             top_p: 0.95,
             min_p: 0.05,
             typical_p: 1.0,
+            top_n_sigma: 0.0,
+            min_keep: 0,
+            xtc: Xtc::default(),
+            dry: Dry::default(),
+            mirostat: None,
+            dynamic_temperature: DynamicTemperature::default(),
+            samplers: Stage::DEFAULT.to_vec(),
             repeat_penalty: 1.0,
             repeat_last_n: 64,
             frequency_penalty: 0.0,
@@ -220,5 +241,162 @@ impl Default for Params {
             logprobs: None,
             cache_prompt: true,
         }
+    }
+}
+
+/// A stage of sampling. Names and letters are llama.cpp's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Repeat, frequency and presence penalty.
+    Penalties,
+    /// [`Dry`].
+    Dry,
+    /// Top-n-sigma.
+    TopNSigma,
+    /// Top-k.
+    TopK,
+    /// Typical-p.
+    TypicalP,
+    /// Top-p.
+    TopP,
+    /// Min-p.
+    MinP,
+    /// [`Xtc`].
+    Xtc,
+    /// The temperature, dynamic or not.
+    Temperature,
+}
+
+impl Stage {
+    /// llama.cpp's default order.
+    pub const DEFAULT: [Self; 9] = [
+        Self::Penalties,
+        Self::Dry,
+        Self::TopNSigma,
+        Self::TopK,
+        Self::TypicalP,
+        Self::TopP,
+        Self::MinP,
+        Self::Xtc,
+        Self::Temperature,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Penalties => "penalties",
+            Self::Dry => "dry",
+            Self::TopNSigma => "top_n_sigma",
+            Self::TopK => "top_k",
+            Self::TypicalP => "typ_p",
+            Self::TopP => "top_p",
+            Self::MinP => "min_p",
+            Self::Xtc => "xtc",
+            Self::Temperature => "temperature",
+        }
+    }
+
+    /// The stage of a name; `typical_p`, `temp` and hyphens are understood as well.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let name = name.replace('-', "_");
+        let name = match name.as_str() {
+            "typical_p" | "typical" | "typ" => "typ_p",
+            "temp" => "temperature",
+            "nucleus" => "top_p",
+            other => other,
+        };
+        Self::DEFAULT.into_iter().find(|stage| stage.as_str() == name)
+    }
+
+    /// The stage of a letter.
+    #[must_use]
+    pub fn from_letter(letter: char) -> Option<Self> {
+        let at = "edskypmxt".find(letter)?;
+        Self::DEFAULT.get(at).copied()
+    }
+}
+
+/// XTC: at each step, with some probability, all tokens but the least probable of those above a threshold are
+/// excluded. By p-e-w, <https://github.com/oobabooga/text-generation-webui/pull/6335>.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Xtc {
+    /// How often; 0 is never.
+    pub probability: f32,
+    /// What a token's probability must reach to count; above 0.5 nothing is ever excluded.
+    pub threshold: f32,
+}
+
+impl Default for Xtc {
+    fn default() -> Self {
+        Self { probability: 0.0, threshold: 0.1 }
+    }
+}
+
+/// DRY: a token that would continue a repetition of `length` tokens loses `multiplier * base ^ (length -
+/// allowed_length)`. By p-e-w, <https://github.com/oobabooga/text-generation-webui/pull/5677>.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dry {
+    /// 0 is off.
+    pub multiplier: f32,
+    /// At least 1.
+    pub base: f32,
+    /// Shorter repetitions are free.
+    pub allowed_length: u32,
+    /// How many of the last tokens are looked at; 0 is none, below 0 all.
+    pub last_n: i32,
+    /// Texts over which no repetition is counted.
+    pub breakers: Vec<String>,
+}
+
+impl Default for Dry {
+    fn default() -> Self {
+        let breakers = ["\n", ":", "\"", "*"].map(str::to_owned).to_vec();
+        Self { multiplier: 0.0, base: 1.75, allowed_length: 2, last_n: -1, breakers }
+    }
+}
+
+/// Mirostat: chooses the truncation of each step so that the surprise of the text stays near a target. Basu et al.
+/// 2020, <https://arxiv.org/abs/2007.14966>. As in llama.cpp, only the temperature is applied beside it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mirostat {
+    /// Which of the two algorithms.
+    pub version: MirostatVersion,
+    /// The target, in bits.
+    pub tau: f32,
+    /// How fast it is approached.
+    pub eta: f32,
+}
+
+impl Mirostat {
+    /// An algorithm with llama.cpp's defaults: a target of 5 bits, a rate of 0.1.
+    #[must_use]
+    pub fn new(version: MirostatVersion) -> Self {
+        Self { version, tau: 5.0, eta: 0.1 }
+    }
+}
+
+/// Which algorithm of [`Mirostat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MirostatVersion {
+    /// Estimates how steeply probabilities fall, and keeps the best k.
+    V1,
+    /// Keeps the tokens less surprising than a bound.
+    V2,
+}
+
+/// The temperature of a step lies between `temperature - range` and `temperature + range`, by the step's entropy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DynamicTemperature {
+    /// 0 is off.
+    pub range: f32,
+    /// How the entropy, as a part of the most there could be, becomes the place between both ends.
+    pub exponent: f32,
+}
+
+impl Default for DynamicTemperature {
+    fn default() -> Self {
+        Self { range: 0.0, exponent: 1.0 }
     }
 }

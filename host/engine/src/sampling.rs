@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::Error;
-use crate::builtin::native::{self, Cut};
+use crate::builtin::native::{Cut, Native};
 use crate::constraint::Constraint;
 use crate::event::{FinishReason, TokenLogprob};
 use crate::model::Token;
@@ -19,6 +19,7 @@ pub(crate) struct Sampling {
     step: Step,
     chain: Vec<Link>,
     constraint: Option<Constraint>,
+    native: Native,
     end_tokens: Arc<[Token]>,
 }
 
@@ -65,11 +66,12 @@ impl Sampling {
         prompt: Vec<Token>,
         chain: Vec<Link>,
         constraint: Option<Constraint>,
+        native: Native,
         end_tokens: Arc<[Token]>,
     ) -> Self {
         let prompt_tokens = prompt.len();
         let step = Step { history: prompt, prompt_tokens, random: Random::new(seed), ..Step::default() };
-        Self { params, step, chain, constraint, end_tokens }
+        Self { params, step, chain, constraint, native, end_tokens }
     }
 
     /// Whether plugins have a say, so that calls may be slow.
@@ -110,8 +112,13 @@ impl Sampling {
         }
         let picks = |link: &&Link| link.session.is_some() && link.descriptor.tier >= Tier::Cut;
         let wanted = self.chain.iter().filter(picks).map(|link| link.descriptor.cut as usize).max();
-        let cut =
-            native::cut(row, &self.params, &self.step, &self.end_tokens, wanted.map(|count| count.max(1)));
+        let cut = self.native.cut(
+            row,
+            &self.params,
+            &self.step,
+            &self.end_tokens,
+            wanted.map(|count| count.max(1)),
+        );
         if wanted.is_none() {
             let token = self.draw(cut)?;
             return Ok(Prepared::Decided(self.tokens(&[token], row)));
@@ -139,7 +146,7 @@ impl Sampling {
                 self.check(&[token])?;
                 token
             }
-            None => self.draw(Cut { candidates: cut, total: None })?,
+            None => self.draw(Cut::picked(cut))?,
         };
         Ok(self.tokens(&[token], row.as_deref().map_or(&[], Vec::as_slice)))
     }
@@ -203,8 +210,7 @@ impl Sampling {
     }
 
     fn draw(&mut self, cut: Cut) -> Result<Token, Error> {
-        let temperature = self.step.commands.temperature;
-        let drawn = native::draw(cut, &self.params, temperature, &mut self.step.random);
+        let drawn = self.native.draw(cut, &self.params, &mut self.step);
         drawn.ok_or_else(|| match self.constraint {
             Some(_) => Error::Sampling("what the grammar allows here is banned, or has no logit".into()),
             None => nothing_left(),
@@ -278,7 +284,8 @@ fn apply_commands(step: &mut Step, cut: &mut Candidates, end_tokens: &[Token]) {
 fn logprob(token: Token, count: u32, row: &[f32]) -> TokenLogprob {
     let total = row::logsumexp(row);
     let top = row::top(row, count as usize);
-    let of = |logit: f32| logit - total;
+    #[expect(clippy::cast_possible_truncation, reason = "as precise as the logits")]
+    let of = |logit: f32| (f64::from(logit) - total) as f32;
     TokenLogprob {
         token,
         logprob: row.get(token as usize).map_or(f32::NEG_INFINITY, |&logit| of(logit)),

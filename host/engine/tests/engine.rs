@@ -3,6 +3,7 @@
 #[path = "engine/cache.rs"]
 mod cache;
 mod grammar;
+mod sampling;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -3,7 +3,6 @@
 mod requests;
 
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
 
 use minerva_engine::fake::ByteVocabulary;
 use minerva_engine::grammar::{Compiler, Error, Grammar, Kind, Limits, Matcher};
@@ -192,35 +191,33 @@ fn bombs_cost_little() {
     let properties: Vec<String> = (0..2400).map(|n| format!(r#""p{n}":{{"type":"string"}}"#)).collect();
     let wide = format!(r#"{{"type":"object","properties":{{{}}}}}"#, properties.join(","));
     let nested = format!("{}{{}}{}", r#"{"items":"#.repeat(5000), "}".repeat(5000));
+    let array = r#"{"type": "array", "items": {"type": "string"}, "minItems": 100000000}"#;
     let cases = [
-        (Kind::Gbnf, doubling),
-        (Kind::Gbnf, deep),
-        (Kind::Lark, format!("start: {}\"a\"{}", "(".repeat(30_000), ")".repeat(30_000))),
-        (Kind::Gbnf, optional),
-        (Kind::Regex, "((a{1,500}){1,500}){1,500}".to_owned()),
-        (Kind::Regex, "x?".repeat(4000)),
-        (Kind::Regex, "x".repeat((64 << 10) + 1)),
-        (Kind::JsonSchema, nested),
-        (Kind::JsonSchema, wide),
-        (Kind::JsonSchema, r#"{"type": "array", "items": {"type": "string"}, "minItems": 100000000}"#.into()),
-        (Kind::JsonSchema, r#"{"type": "string", "minLength": 100000000}"#.into()),
+        (Kind::Gbnf, doubling, true),
+        (Kind::Gbnf, deep, true),
+        (Kind::Lark, format!("start: {}\"a\"{}", "(".repeat(30_000), ")".repeat(30_000)), true),
+        (Kind::Regex, "x".repeat((64 << 10) + 1), true),
+        (Kind::JsonSchema, nested, true),
+        (Kind::Gbnf, optional, false),
+        (Kind::Regex, "((a{1,500}){1,500}){1,500}".to_owned(), false),
+        (Kind::Regex, "x?".repeat(2000), false),
+        (Kind::JsonSchema, wide, false),
+        (Kind::JsonSchema, array.to_owned(), false),
+        (Kind::JsonSchema, r#"{"type": "string", "minLength": 100000000}"#.into(), false),
     ];
-    for (kind, source) in cases {
+    for (kind, source, refused) in cases {
         let head: String = source.chars().take(60).collect();
-        let start = Instant::now();
-        let mut result = COMPILER.compile(kind, &source).map(|grammar| grammar.matcher());
-        let compiled = start.elapsed();
-        if let Ok(matcher) = &mut result {
-            for _ in 0..3 {
-                let Ok(allowed) = matcher.allowed() else { break };
-                let next = (0..260).find(|&token| allowed.has(token)).expect("a token");
-                if matcher.commit(&[next]).is_err() {
-                    break;
-                }
+        let compiled = COMPILER.compile(kind, &source);
+        assert_eq!(compiled.is_err(), refused, "{head}: {:?}", compiled.err());
+        let Ok(grammar) = compiled else { continue };
+        let mut matcher = grammar.matcher();
+        for _ in 0..3 {
+            let Ok(allowed) = matcher.allowed() else { break };
+            let next = (0..260).find(|&token| allowed.has(token)).expect("a token");
+            if matcher.commit(&[next]).is_err() {
+                break;
             }
         }
-        let took = start.elapsed();
-        println!("{head}: {compiled:?}, {took:?}, {:?}", result.err().map(|error| error.to_string()));
     }
 }
 
@@ -230,10 +227,8 @@ fn a_step_has_limits() {
     let compiler = compiler(Limits { step_items_max: 20, ..Limits::default() });
     let grammar = compiler.compile(Kind::Gbnf, "root ::= e\ne ::= e e | \"a\" e? | \"a\"").unwrap();
     let mut matcher = grammar.matcher();
-    let failed = (0..200).find_map(|_| match matcher.allowed().and_then(|_| matcher.commit(&tokens("a"))) {
-        Ok(()) => None,
-        Err(error) => Some(error),
-    });
+    let step = |matcher: &mut Matcher| matcher.allowed().and_then(|_| matcher.commit(&tokens("a")));
+    let failed = (0..200).find_map(|_| step(&mut matcher).err());
     assert!(matches!(failed, Some(Error::TooComplex(_))), "{failed:?}");
 }
 

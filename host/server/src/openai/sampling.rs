@@ -3,13 +3,17 @@
 use std::ops::RangeInclusive;
 
 use minerva_engine::model::Token;
-use minerva_engine::request::Params;
+use minerva_engine::request::{Dry, Mirostat, MirostatVersion, Params};
 
-use super::sampling_values::{Biases, Seed, Stops};
+use super::sampling_values::{Biases, Seed, Stages, Stops};
 use crate::failure::Failure;
 
 /// The most other tokens reported beside each token.
 pub(crate) const TOP_LOGPROBS_MAX: u32 = 20;
+
+/// The most texts that break a repetition for DRY, and the most bytes of each: llama.cpp's.
+const BREAKERS_MAX: usize = 64;
+const BREAKER_BYTES_MAX: usize = 40;
 
 /// The part of a body that these fields are.
 #[derive(Default, serde::Deserialize)]
@@ -33,18 +37,28 @@ pub(crate) struct Body {
     presence_penalty: Option<f32>,
     logit_bias: Option<Biases>,
 
-    // What follows changes the answer and is not there yet: its neutral value is accepted, any other refused.
-    xtc_probability: Option<f32>,
-    dry_multiplier: Option<f32>,
-    dynatemp_range: Option<f32>,
-    mirostat: Option<i64>,
+    min_keep: Option<i64>,
     top_n_sigma: Option<f32>,
+    xtc_probability: Option<f32>,
+    xtc_threshold: Option<f32>,
+    dry_multiplier: Option<f32>,
+    dry_base: Option<f32>,
+    dry_allowed_length: Option<i64>,
+    dry_penalty_last_n: Option<i64>,
+    dry_sequence_breakers: Option<Vec<String>>,
+    dynatemp_range: Option<f32>,
+    dynatemp_exponent: Option<f32>,
+    mirostat: Option<i64>,
+    mirostat_tau: Option<f32>,
+    mirostat_eta: Option<f32>,
+    samplers: Option<Stages>,
 }
 
 impl Body {
     /// Puts what the request says over what the model's defaults are.
     pub(crate) fn apply(self, params: &mut Params, vocabulary_size: u32) -> Result<(), Failure> {
-        self.refuse_unsupported()?;
+        self.apply_dry(&mut params.dry)?;
+        self.apply_mirostat(params)?;
         let max_tokens = [
             ("max_completion_tokens", self.max_completion_tokens),
             ("max_tokens", self.max_tokens),
@@ -72,6 +86,21 @@ impl Body {
         // In both, llama-server says -1 for as many as there are: of tokens to keep that is what 0 says here.
         set_count("top_k", self.top_k, 0, &mut params.top_k)?;
         set_count("repeat_last_n", self.repeat_last_n, u32::MAX, &mut params.repeat_last_n)?;
+        set_count("min_keep", self.min_keep, u32::MAX, &mut params.min_keep)?;
+        // -1 is llama-server's way to say off.
+        set("top_n_sigma", self.top_n_sigma, -1.0..=100.0, &mut params.top_n_sigma)?;
+        set("xtc_probability", self.xtc_probability, 0.0..=1.0, &mut params.xtc.probability)?;
+        set("xtc_threshold", self.xtc_threshold, 0.0..=1.0, &mut params.xtc.threshold)?;
+        set("dynatemp_range", self.dynatemp_range, 0.0..=100.0, &mut params.dynamic_temperature.range)?;
+        set(
+            "dynatemp_exponent",
+            self.dynatemp_exponent,
+            0.0..=100.0,
+            &mut params.dynamic_temperature.exponent,
+        )?;
+        if let Some(Stages(stages)) = self.samplers {
+            params.samplers = stages;
+        }
         if let Some(Biases(biases)) = self.logit_bias {
             params.logit_bias =
                 biases.into_iter().map(|bias| checked(bias, vocabulary_size)).collect::<Result<_, _>>()?;
@@ -79,19 +108,50 @@ impl Body {
         Ok(())
     }
 
-    fn refuse_unsupported(&self) -> Result<(), Failure> {
-        let is_on = |value: Option<f32>| value.is_some_and(|value| value > 0.0);
-        let unsupported = [
-            ("xtc_probability", is_on(self.xtc_probability)),
-            ("dry_multiplier", is_on(self.dry_multiplier)),
-            ("dynatemp_range", is_on(self.dynatemp_range)),
-            ("mirostat", self.mirostat.is_some_and(|mode| mode != 0)),
-            ("top_n_sigma", is_on(self.top_n_sigma)),
-        ];
-        match unsupported.into_iter().find(|(_, is_asked)| *is_asked) {
-            Some((name, _)) => Err(unsupported_field(name)),
-            None => Ok(()),
+    fn apply_dry(&self, dry: &mut Dry) -> Result<(), Failure> {
+        set("dry_multiplier", self.dry_multiplier, 0.0..=100.0, &mut dry.multiplier)?;
+        set("dry_base", self.dry_base, 1.0..=100.0, &mut dry.base)?;
+        if let Some(length) = self.dry_allowed_length {
+            dry.allowed_length = u32::try_from(length).map_err(|_| {
+                let message = format!("`dry_allowed_length` must be 0 or more, not {length}");
+                Failure::invalid("dry_allowed_length", message)
+            })?;
         }
+        if let Some(count) = self.dry_penalty_last_n {
+            let message = format!("`dry_penalty_last_n` must be 0 or more, or -1 for all, not {count}");
+            let checked = i32::try_from(count).ok().filter(|count| *count >= -1);
+            dry.last_n = checked.ok_or_else(|| Failure::invalid("dry_penalty_last_n", message))?;
+        }
+        if let Some(breakers) = &self.dry_sequence_breakers {
+            let is_wrong = |text: &String| text.is_empty() || text.len() > BREAKER_BYTES_MAX;
+            if breakers.len() > BREAKERS_MAX || breakers.iter().any(is_wrong) {
+                let message = format!(
+                    "`dry_sequence_breakers` must be at most {BREAKERS_MAX} texts of 1 to {BREAKER_BYTES_MAX} bytes"
+                );
+                return Err(Failure::invalid("dry_sequence_breakers", message));
+            }
+            dry.breakers.clone_from(breakers);
+        }
+        Ok(())
+    }
+
+    fn apply_mirostat(&self, params: &mut Params) -> Result<(), Failure> {
+        let version = match self.mirostat {
+            None => params.mirostat.map(|mirostat| mirostat.version),
+            Some(0) => None,
+            Some(1) => Some(MirostatVersion::V1),
+            Some(2) => Some(MirostatVersion::V2),
+            Some(other) => {
+                let message = format!("`mirostat` must be 0 (off), 1 or 2, not {other}");
+                return Err(Failure::invalid("mirostat", message));
+            }
+        };
+        let defaults = params.mirostat.unwrap_or(Mirostat::new(MirostatVersion::V2));
+        let (mut tau, mut eta) = (defaults.tau, defaults.eta);
+        set("mirostat_tau", self.mirostat_tau, 0.0..=100.0, &mut tau)?;
+        set("mirostat_eta", self.mirostat_eta, 0.0..=1.0, &mut eta)?;
+        params.mirostat = version.map(|version| Mirostat { version, tau, eta });
+        Ok(())
     }
 }
 

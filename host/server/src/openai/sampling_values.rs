@@ -2,12 +2,16 @@
 
 use std::fmt;
 
+use minerva_engine::request::Stage;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::nearest;
 
 /// The most stop texts of a request.
 const STOPS_MAX: usize = 64;
+
+/// The most stages of sampling. A stage may be there more than once.
+const STAGES_MAX: usize = 32;
 
 /// Texts that end the generation: one, or an array. Empty ones end nothing and are left out.
 pub(super) struct Stops(pub(super) Vec<String>);
@@ -44,6 +48,65 @@ impl<'de> Deserialize<'de> for Stops {
         }
 
         deserializer.deserialize_any(StopsVisitor)
+    }
+}
+
+/// The stages of sampling in order: an array of names, or a string of letters, as in llama-server. A name that nobody
+/// knows is refused here: left out, it would change the answer.
+pub(super) struct Stages(pub(super) Vec<Stage>);
+
+impl<'de> Deserialize<'de> for Stages {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct StagesVisitor;
+
+        impl StagesVisitor {
+            fn collect<E: de::Error>(
+                &self,
+                named: impl Iterator<Item = (String, Option<Stage>)>,
+            ) -> Result<Stages, E> {
+                let mut stages = Vec::new();
+                for (name, stage) in named {
+                    let Some(stage) = stage else {
+                        let known = Stage::DEFAULT.map(Stage::as_str).join("`, `");
+                        let name = nearest::shown(&name);
+                        return Err(E::custom(format_args!(
+                            "there is no stage `{name}`; there are `{known}`"
+                        )));
+                    };
+                    if stages.len() == STAGES_MAX {
+                        return Err(E::custom(format_args!("there can be at most {STAGES_MAX} stages")));
+                    }
+                    stages.push(stage);
+                }
+                Ok(Stages(stages))
+            }
+        }
+
+        impl<'de> Visitor<'de> for StagesVisitor {
+            type Value = Stages;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an array of names, or a string of letters")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Stages, E> {
+                self.collect(text.chars().map(|letter| (letter.to_string(), Stage::from_letter(letter))))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Stages, A::Error> {
+                let mut named = Vec::new();
+                while let Some(name) = names.next_element::<String>()? {
+                    if named.len() > STAGES_MAX {
+                        break;
+                    }
+                    let stage = Stage::from_name(&name);
+                    named.push((name, stage));
+                }
+                self.collect(named.into_iter())
+            }
+        }
+
+        deserializer.deserialize_any(StagesVisitor)
     }
 }
 
