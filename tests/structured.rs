@@ -43,6 +43,60 @@ async fn hot_answers_obey_their_schemas() {
     }
 }
 
+/// A model that was asked to think does, and its answer obeys behind the thought.
+#[tokio::test]
+async fn a_schema_holds_behind_the_thinking() {
+    let server = Server::start(&[]);
+    let schema = json!({"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"], "additionalProperties": false});
+    let mut question = asking("What is 3 plus 4?");
+    question["chat_template_kwargs"] = json!({"enable_thinking": true});
+    question["json_schema"] = schema.clone();
+    question["temperature"] = json!(0);
+    let (status, answer) = server.post("/v1/chat/completions", &question).await;
+    assert_eq!(status, 200, "{answer}");
+    let message = &answer["choices"][0]["message"];
+    let content = message["content"].as_str().expect("text");
+    let thought = message["reasoning_content"].is_string() || content.contains("</think>");
+    assert!(thought, "the model thinks when it is asked to: {answer}");
+    let said = content.rsplit("</think>").next().unwrap_or_default();
+    let value: Value = serde_json::from_str(said).unwrap_or_else(|error| panic!("{said}: {error}"));
+    assert!(jsonschema::is_valid(&schema, &value), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn required_calls_have_arguments_that_parse() {
+    let server = Server::start(&["-np", "4"]);
+    let parameters = json!({"type": "object", "properties": {"city": {"type": "string", "maxLength": 12}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+                            "required": ["city", "days"], "additionalProperties": false});
+    let ask = |seed: usize| {
+        let mut question = asking("What will the weather be in Oslo in the next three days?");
+        question["tools"] =
+            json!([{"type": "function", "function": {"name": "get_weather", "parameters": parameters}}]);
+        question["tool_choice"] = json!("required");
+        question["parallel_tool_calls"] = json!(false);
+        question["temperature"] = json!(2);
+        question["seed"] = json!(seed);
+        let server = &server;
+        async move { server.post("/v1/chat/completions", &question).await }
+    };
+    for (status, answer) in futures::future::join_all((0..8).map(ask)).await {
+        assert_eq!(status, 200, "{answer}");
+        let message = &answer["choices"][0]["message"];
+        let arguments: Value = match message["tool_calls"][0]["function"]["arguments"].as_str() {
+            Some(arguments) => serde_json::from_str(arguments).expect("JSON"),
+            None => {
+                let content = message["content"].as_str().expect("text");
+                let call = content.trim_start_matches("<tool_call>").trim_end_matches("</tool_call>");
+                let call: Value =
+                    serde_json::from_str(call).unwrap_or_else(|error| panic!("{content}: {error}"));
+                assert_eq!(call["name"], "get_weather", "{content}");
+                call["arguments"].clone()
+            }
+        };
+        assert!(jsonschema::is_valid(&parameters, &arguments), "{answer}");
+    }
+}
+
 #[test]
 fn run_obeys_a_schema_and_a_grammar() {
     let schema =

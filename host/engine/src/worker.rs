@@ -376,9 +376,14 @@ impl Worker {
                     return self.commit(slot, Outcome::Stop(reason));
                 }
                 let row = sequence.held_row.take();
-                if let (Some(row), Some(sampling)) = (row, &mut sequence.sampling) {
-                    let prepared = sampling.prepare(&row);
-                    self.go_on(slot, prepared);
+                match (row, &mut sequence.sampling) {
+                    (Some(row), Some(sampling)) => {
+                        let prepared = sampling.prepare(&row);
+                        self.go_on(slot, prepared);
+                    }
+                    // A grammar that was late once is waited for again; plugins are when they picked in time.
+                    (None, Some(sampling)) => sequence.late &= sampling.has_plugins(),
+                    _ => {}
                 }
             }
             Err(error) => self.fail(slot, error),

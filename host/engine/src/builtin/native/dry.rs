@@ -92,7 +92,8 @@ pub(super) fn penalties(history: &[Token], dry: &Dry, breakers: &Breakers) -> Ha
     let penalty = |repeated: usize| {
         #[expect(clippy::cast_precision_loss, reason = "a length of at most the context's")]
         let exponent = ((repeated - allowed) as f32).min(exponent_max.trunc());
-        dry.multiplier * dry.base.powf(exponent)
+        // At the edge, rounding may still overflow.
+        (dry.multiplier * dry.base.powf(exponent)).min(f32::MAX)
     };
     longest.retain(|token, _| !breakers.is_single(*token));
     longest.into_iter().map(|(token, repeated)| (token, penalty(repeated))).collect()
