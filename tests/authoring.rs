@@ -1,8 +1,12 @@
-//! Writing plugins: from `minerva plugin new` to an answer, and the laws that `minerva plugin test` knows.
+//! Writing plugins: from `minerva plugin new` to an answer, the laws that `minerva plugin test` knows, and the plugins
+//! of the tree, which keep them.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{guests, minerva, plugins, root, run, shown};
+use serde_json::{Value, json};
+
+use crate::harness::{Server, asking, guests, minerva, plugins, root, run, shown};
 
 /// From nothing to a chat with the plugin, in each kind.
 #[test]
@@ -54,6 +58,94 @@ fn offline(command: &mut Command) -> &mut Command {
         .env_remove("RUSTFLAGS")
 }
 
+/// Other languages, from their packages alone. They need a package registry: without, the test says so and is skipped
+/// by name, unless `MINERVA_TEST_REQUIRE_SDKS` is set. Python takes a while, and so all its kinds are built only then.
+fn samples(language: &str, kinds: &[&str], install: impl Fn(&Path) -> Result<PathBuf, String>) {
+    let required = std::env::var_os("MINERVA_TEST_REQUIRE_SDKS").is_some();
+    let tools = match install(&root().join("target/sdk").join(language)) {
+        Ok(tools) => tools,
+        Err(error) if required => panic!("the toolchain of {language} is required here: {error}"),
+        Err(error) => return eprintln!("skipped: the toolchain of {language} cannot be had here: {error}"),
+    };
+    let path = std::env::join_paths(
+        [tools].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
+    );
+    let path = path.expect("a path");
+    let folder = tempfile::tempdir().expect("a folder");
+    let here = |arguments: &[&str]| {
+        let output =
+            minerva(arguments).current_dir(folder.path()).env("PATH", &path).output().expect("it runs");
+        assert!(output.status.success(), "{arguments:?}: {}", shown(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for kind in if required { &["sampler", "template", "stream"][..] } else { kinds } {
+        here(&["plugin", "new", kind, "--kind", kind, "--lang", language]);
+        here(&["plugin", "build", kind]);
+        let file = format!("{kind}/{kind}.wasm");
+        assert!(here(&["plugin", "test", &file]).contains("  ok "), "{kind}");
+        let (plugin, using) = (format!("{kind}={file}"), format!("--{kind}"));
+        assert!(!here(&["run", "--plugin", &plugin, &using, kind, "-n", "20", "Hello!"]).is_empty());
+    }
+}
+
+/// Runs a program that installs.
+fn installed(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    if output.status.success() { Ok(()) } else { Err(shown(&output)) }
+}
+
+#[test]
+fn samples_in_python() {
+    samples("python", &["sampler"], |environment| {
+        installed(Command::new("python3").args(["-m", "venv"]).arg(environment))?;
+        let tools = environment.join("bin");
+        let requirements = root().join("sdk/new/python/requirements.txt");
+        let mut pip = Command::new(tools.join("python"));
+        installed(pip.args(["-m", "pip", "install", "--quiet", "-r"]).arg(requirements))?;
+        Ok(tools)
+    });
+}
+
+#[test]
+fn samples_in_javascript() {
+    samples("js", &["sampler", "template", "stream"], |environment| {
+        let package = root().join("sdk/new/js/package.json");
+        let package = std::fs::read_to_string(package).map_err(|error| error.to_string())?;
+        std::fs::create_dir_all(environment).map_err(|error| error.to_string())?;
+        std::fs::write(environment.join("package.json"), package.replace("{name}", "tools"))
+            .map_err(|error| error.to_string())?;
+        installed(Command::new("npm").args(["install", "--silent", "--prefix"]).arg(environment))?;
+        Ok(environment.join("node_modules/.bin"))
+    });
+}
+
+/// A toolchain that is missing is named, and so is the command that installs it.
+#[test]
+fn a_missing_toolchain_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (language, expected) in [
+        ("python", "componentize-py cannot be run"),
+        ("js", "componentize-qjs cannot be run"),
+        ("rust", "Rust is missing; install it from https://rustup.rs"),
+    ] {
+        let name = format!("in-{language}");
+        let here = |arguments: &[&str]| {
+            minerva(arguments).current_dir(folder.path()).env("PATH", "/nowhere").output().expect("it runs")
+        };
+        let made = here(&["plugin", "new", &name, "--kind", "stream", "--lang", language]);
+        assert!(made.status.success(), "{}", shown(&made));
+        let built = here(&["plugin", "build", &name]);
+        assert_eq!(built.status.code(), Some(1), "{}", shown(&built));
+        let said = shown(&built);
+        assert!(said.contains(expected) && said.contains("install"), "{said}");
+        // The command that it gives is the one that `new` gave.
+        let said = String::from_utf8_lossy(&built.stderr).into_owned();
+        if let Some((_, install)) = said.trim().split_once("install it with: ") {
+            assert!(String::from_utf8_lossy(&made.stdout).contains(install), "{said}");
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_made_or_built_is_said() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -87,6 +179,58 @@ fn the_trees_plugins_keep_the_laws() {
     let folders =
         folders.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.path().join("Cargo.toml").exists()));
     assert_eq!(files.len(), folders.count(), "{files:?}");
+}
+
+/// Every plugin of the tree does its part in an answer of the real engine, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trees_plugins_take_part_in_answers() {
+    let folder = plugins().display().to_string();
+    let server = Server::start_with(&["serve", "--port", "0", "--plugins-dir", &folder, "-np", "2"]);
+    let (status, list) = server.get("/v1/plugins").await;
+    assert_eq!(status, 200, "{list}");
+    for plugin in list["data"].as_array().expect("a list") {
+        let (name, kind) = (&plugin["id"], plugin["kinds"][0].as_str().expect("a kind"));
+        let schema = &plugin[kind]["args_schema"];
+        let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let args: Value = required
+            .map(|name| (name.to_owned(), schema["properties"][name]["examples"][0].clone()))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        let using = json!({ "id": name, "args": args });
+        let mut request = asking("Tell me a story about an owl.");
+        request["max_tokens"] = json!(40);
+        request["minerva"] = match kind {
+            "sampler" => json!({ "samplers": [using] }),
+            "stream" => json!({ "stream": [using] }),
+            _ => json!({ "template": using }),
+        };
+        let (status, answer) = server.post("/v1/chat/completions", &request).await;
+        assert_eq!(status, 200, "{name}: {answer}");
+        let report = &answer["minerva"]["plugins"][0];
+        assert_eq!((&report["name"], report["fault"].is_null()), (name, true), "{answer}");
+        assert!(report["calls"].as_u64() >= Some(1), "{answer}");
+    }
+    a_watermark_is_found_again(&server).await;
+}
+
+/// What an answer was marked with is found in its text, by who has the key.
+async fn a_watermark_is_found_again(server: &Server) {
+    let mut request = asking("Tell me a long story about an owl and a fox.");
+    request["max_tokens"] = json!(250);
+    request["ignore_eos"] = json!(true);
+    request["seed"] = json!(1);
+    let mark = |args: Value| json!({ "samplers": [{ "id": "watermark", "args": args }] });
+    request["minerva"] = mark(json!({ "key": "secret", "bias": 6 }));
+    let text = server.chat(&request).await;
+    for (key, is_found) in [("secret", true), ("guessed", false)] {
+        let mut request = asking("");
+        request["minerva"] = mark(json!({ "key": key, "detect": text }));
+        let (status, answer) = server.post("/v1/chat/completions", &request).await;
+        assert_eq!(status, 200, "{answer}");
+        let found = &answer["minerva"]["plugins"][0]["meta"];
+        let z = found["z"].as_f64().unwrap_or_else(|| panic!("{answer}"));
+        assert_eq!(z > 4.0, is_found, "{found} in {text}");
+    }
 }
 
 /// Each law is one that can be broken, and who breaks it is told so.

@@ -84,6 +84,21 @@ pub(crate) enum PluginKind {
 pub(crate) enum Language {
     /// Rust, by cargo
     Rust,
+    /// Python, by componentize-py
+    Python,
+    /// JavaScript, by componentize-qjs
+    Js,
+}
+
+impl Language {
+    /// Its name on the command line and in a project.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Python => "python",
+            Self::Js => "js",
+        }
+    }
 }
 
 impl PluginKind {

@@ -149,7 +149,7 @@ fn context(vocabulary: SmallVocabulary) -> SessionContext {
 }
 
 /// A refusal in words is good manners; anything else is a fault.
-fn unless_refused(error: Error) -> Result<(), String> {
+fn unless_refused(error: &Error) -> Result<(), String> {
     if matches!(error.fault, Fault::Refused(_)) { Ok(()) } else { Err(error.to_string()) }
 }
 

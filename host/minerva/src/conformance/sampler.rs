@@ -163,14 +163,14 @@ impl Runs<'_> {
         let ends: Vec<Token> = (0..=last).filter(|&id| vocabulary.is_end(id)).collect();
         let mut session = match self.plugin.open(&context(vocabulary), args, prompt) {
             Ok(session) => session,
-            Err(error) => return unless_refused(error),
+            Err(error) => return unless_refused(&error),
         };
         let cuts = [
             Candidates { ids: vec![last], logits: vec![0.0] },
             Candidates { ids: (0..64).collect(), logits: vec![1.5; 64] },
             Candidates { ids: vec![3, 2, 1], logits: vec![f32::MAX, 0.0, f32::MIN] },
             Candidates { ids: vec![9, 8], logits: vec![1e-30, -1e-30] },
-            Candidates { logits: vec![-5.0; ends.len()], ids: ends.clone() },
+            Candidates { logits: vec![-5.0; ends.len()], ids: ends },
         ];
         let mut step = Step { history: prompt.to_vec(), prompt_tokens: prompt.len(), ..Step::default() };
         let mut committed: Vec<Token> = Vec::new();
@@ -326,7 +326,7 @@ impl Answer {
         }
         let mut token = all.ids[usize::from(all.len() > 1 && self.step.history.len().is_multiple_of(3))];
         if self.picks {
-            let mut cut = all.clone();
+            let mut cut = all;
             cut.truncate(self.cut);
             self.step.row = self.reads.then(|| Arc::new(row));
             let choice = self.session.pick(&mut self.step, &cut).map_err(|error| error.to_string())?;

@@ -123,7 +123,7 @@ fn run(plugin: &dyn StreamPlugin, args: &Value, pieces: &[Chunk], join: bool) ->
     let failed = |error: minerva_engine::plugin::Error| format!("with {args}: {error}");
     let mut session = match plugin.open(&context(SmallVocabulary::new()), args) {
         Ok(session) => session,
-        Err(error) => return unless_refused(error).map(|()| Vec::new()),
+        Err(error) => return unless_refused(&error).map(|()| Vec::new()),
     };
     let mut outputs = Vec::new();
     let is_end = |output: &Output| matches!(output, Output::Stop(_));

@@ -120,7 +120,7 @@ fn odd(plugin: &dyn Template, good: &[Value]) -> Law {
         for (at, chat) in chats.iter().enumerate() {
             for vocabulary in [SmallVocabulary::new(), SmallVocabulary::bare()] {
                 if let Err(error) = plugin.render(&context(vocabulary), chat, args) {
-                    unless_refused(error).map_err(|why| format!("with {args}, conversation {at}: {why}"))?;
+                    unless_refused(&error).map_err(|why| format!("with {args}, conversation {at}: {why}"))?;
                 }
             }
         }
@@ -132,6 +132,6 @@ fn odd(plugin: &dyn Template, good: &[Value]) -> Law {
 fn render(plugin: &dyn Template, chat: &Chat, args: &Value) -> Result<Option<Prompt>, String> {
     match plugin.render(&context(SmallVocabulary::new()), chat, args) {
         Ok(prompt) => Ok(Some(prompt)),
-        Err(error) => unless_refused(error).map(|()| None),
+        Err(error) => unless_refused(&error).map(|()| None),
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::command::plugin::build;
 use crate::config::{Language, NewArguments, PluginKind};
 
 /// The interface, for every language.
@@ -19,13 +20,13 @@ macro_rules! template {
     };
 }
 
-macro_rules! rust_sdk {
-    ($($path:literal),* $(,)?) => {
-        [$((concat!("sdk/", $path), include_str!(concat!("../../../../../sdk/", $path)))),*]
+macro_rules! sdk {
+    ($from:literal, $into:literal: $($path:literal),* $(,)?) => {
+        &[$((concat!($into, $path), include_str!(concat!("../../../../../sdk/", $from, $path)))),*]
     };
 }
 
-const RUST_SDK: [File; 16] = rust_sdk![
+const RUST_SDK: &[File] = sdk!["", "sdk/":
     "Cargo.toml",
     "src/args.rs",
     "src/backend/exports.rs",
@@ -44,6 +45,22 @@ const RUST_SDK: [File; 16] = rust_sdk![
     "src/testing.rs",
 ];
 
+const PYTHON_SDK: &[File] = sdk!["python/", "":
+    "minerva_plugin/__init__.py",
+    "minerva_plugin/glue/sampler/app.py",
+    "minerva_plugin/glue/sampler/sampler.py",
+    "minerva_plugin/glue/stream/app.py",
+    "minerva_plugin/glue/stream/streaming.py",
+    "minerva_plugin/glue/template/app.py",
+];
+
+const JS_SDK: &[File] = sdk!["js/", "":
+    "minerva-plugin/glue/sampler.js",
+    "minerva-plugin/glue/stream.js",
+    "minerva-plugin/glue/template.js",
+    "minerva-plugin/index.js",
+];
+
 /// Makes a project, and says how it goes on.
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(crate) fn run(arguments: &NewArguments) -> Result<()> {
@@ -51,6 +68,9 @@ pub(crate) fn run(arguments: &NewArguments) -> Result<()> {
     check_name(name)?;
     write(Path::new(name), &files(name, *kind, *lang))?;
     println!("{name}/ is a {} plugin that builds as it stands. What comes next:\n", kind.as_str());
+    if let Some(install) = build::install(*lang, Path::new(name)) {
+        println!("  {install}");
+    }
     println!("  minerva plugin build {name}");
     println!("  {}", try_it(name, &format!("{name}/{name}.wasm"), *kind));
     Ok(())
@@ -139,11 +159,18 @@ fn check_name(name: &str) -> Result<()> {
 
 /// What a project consists of.
 fn files(name: &str, kind: PluginKind, language: Language) -> Vec<(&'static str, String)> {
-    let templates: &[File] = match (language, kind) {
-        (Language::Rust, PluginKind::Sampler) => &[("src/lib.rs", template!("rust/sampler.rs"))],
-        (Language::Rust, PluginKind::Template) => &[("src/lib.rs", template!("rust/template.rs"))],
-        (Language::Rust, PluginKind::Stream) => &[("src/lib.rs", template!("rust/stream.rs"))],
+    let plugin = match (language, kind) {
+        (Language::Rust, PluginKind::Sampler) => ("src/lib.rs", template!("rust/sampler.rs")),
+        (Language::Rust, PluginKind::Template) => ("src/lib.rs", template!("rust/template.rs")),
+        (Language::Rust, PluginKind::Stream) => ("src/lib.rs", template!("rust/stream.rs")),
+        (Language::Python, PluginKind::Sampler) => ("plugin.py", template!("python/sampler.py")),
+        (Language::Python, PluginKind::Template) => ("plugin.py", template!("python/template.py")),
+        (Language::Python, PluginKind::Stream) => ("plugin.py", template!("python/stream.py")),
+        (Language::Js, PluginKind::Sampler) => ("plugin.js", template!("js/sampler.js")),
+        (Language::Js, PluginKind::Template) => ("plugin.js", template!("js/template.js")),
+        (Language::Js, PluginKind::Stream) => ("plugin.js", template!("js/stream.js")),
     };
+    let project = ("plugin.json", template!("plugin.json"));
     let (around, sdk): (&[File], &[File]) = match language {
         Language::Rust => (
             &[
@@ -151,21 +178,36 @@ fn files(name: &str, kind: PluginKind, language: Language) -> Vec<(&'static str,
                 ("README.md", template!("rust/README.md")),
                 (".gitignore", template!("rust/gitignore")),
             ],
-            &RUST_SDK,
+            RUST_SDK,
+        ),
+        Language::Python => (
+            &[
+                project,
+                ("requirements.txt", template!("python/requirements.txt")),
+                ("README.md", template!("python/README.md")),
+                (".gitignore", template!("python/gitignore")),
+            ],
+            PYTHON_SDK,
+        ),
+        Language::Js => (
+            &[
+                project,
+                ("package.json", template!("js/package.json")),
+                ("README.md", template!("js/README.md")),
+                (".gitignore", template!("js/gitignore")),
+            ],
+            JS_SDK,
         ),
     };
     let using = format!("--{} {name}", kind.as_str());
     let filled = |&(path, text): &File| {
-        (path, text.replace("{name}", name).replace("{kind}", kind.as_str()).replace("{use}", &using))
+        let text = text.replace("{name}", name).replace("{kind}", kind.as_str()).replace("{use}", &using);
+        (path, text.replace("{language}", language.as_str()))
     };
     // The repository's lints stay there.
     let vendored = |&(path, text): &File| (path, text.replace("[lints]\nworkspace = true\n", ""));
-    templates
-        .iter()
-        .map(|&(path, text)| (path, text.to_owned()))
-        .chain(around.iter().map(filled))
-        .chain(sdk.iter().chain([&WIT]).map(vendored))
-        .collect()
+    let around = around.iter().map(filled);
+    around.chain([&plugin, &WIT].into_iter().chain(sdk).map(vendored)).collect()
 }
 
 fn write(folder: &Path, files: &[(&str, String)]) -> Result<()> {
@@ -202,23 +244,32 @@ mod tests {
     }
 
     #[test]
-    fn the_sdk_is_there_whole() {
+    fn the_sdks_are_there_whole() {
         let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk");
-        let mut found = Vec::new();
-        let mut folders = vec![sdk.join("src")];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else {
-                    found.push(format!("sdk/{}", path.strip_prefix(&sdk).unwrap().display()));
+        for (base, folder, into, files) in [
+            (sdk.clone(), "src", "sdk/", RUST_SDK),
+            (sdk.join("python"), "", "", PYTHON_SDK),
+            (sdk.join("js"), "", "", JS_SDK),
+        ] {
+            let mut found = Vec::new();
+            let mut folders = vec![base.join(folder)];
+            while let Some(folder) = folders.pop() {
+                for entry in std::fs::read_dir(folder).unwrap() {
+                    let path = entry.unwrap().path();
+                    if path.is_dir() && !path.ends_with("__pycache__") {
+                        folders.push(path);
+                    } else if path.is_file() {
+                        found.push(format!("{into}{}", path.strip_prefix(&base).unwrap().display()));
+                    }
                 }
             }
+            if folder == "src" {
+                found.push("sdk/Cargo.toml".to_owned());
+            }
+            found.sort();
+            let known: Vec<&str> = files.iter().map(|(path, _)| *path).collect();
+            assert_eq!(known, found);
         }
-        found.push("sdk/Cargo.toml".to_owned());
-        found.sort();
-        assert_eq!(RUST_SDK.map(|(path, _)| path).as_slice(), found);
     }
 
     #[test]
@@ -226,6 +277,12 @@ mod tests {
         let files = files("my-plugin", PluginKind::Sampler, Language::Rust);
         let text =
             |name: &str| files.iter().find(|(path, _)| *path == name).map(|(_, text)| text.as_str()).unwrap();
+        for language in [Language::Python, Language::Js] {
+            let files = super::files("my-plugin", PluginKind::Stream, language);
+            let project = files.iter().find(|(path, _)| *path == "plugin.json").unwrap();
+            let project: serde_json::Value = serde_json::from_str(&project.1).unwrap();
+            assert_eq!((&project["name"], &project["kind"]), (&"my-plugin".into(), &"stream".into()));
+        }
         assert!(text("Cargo.toml").contains("name = \"my-plugin\""));
         assert!(text("README.md").contains("--plugin my-plugin=my-plugin.wasm --sampler my-plugin"));
         assert!(!text("sdk/Cargo.toml").contains("workspace = true"));
