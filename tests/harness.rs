@@ -93,10 +93,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves the built-in model with the plugins of the tree, on a free port.
+    /// Serves the built-in model with a plugin of each kind, on a free port.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let plugins = plugins().display().to_string();
-        let mut all = vec!["serve", "--port", "0", "--plugins-dir", plugins.as_str()];
+        let plugin = |name| format!("--plugin={name}={}", plugins().join(format!("{name}.wasm")).display());
+        let plugins = ["min-p", "persona", "redact"].map(plugin);
+        let mut all = vec!["serve", "--port", "0"];
+        all.extend(plugins.iter().map(String::as_str));
         all.extend(arguments);
         Self::start_with(&all)
     }

@@ -173,13 +173,12 @@ impl JsonRepair {
                     said.push(':');
                 }
             }
-            ',' | ';' => {
-                // A comma comes in where the next part begins. One in the place of a value is a value that is missing.
+            // A comma comes in where the next part begins. One in the place of a value is a value that is missing.
+            ',' | ';'
                 if self.too_deep == 0
-                    && self.open.last().is_some_and(|open| open.is_object && open.wants != Wants::Key)
-                {
-                    self.fill(said);
-                }
+                    && self.open.last().is_some_and(|open| open.is_object && open.wants != Wants::Key) =>
+            {
+                self.fill(said);
             }
             '/' => self.state = State::Slash,
             c if c.is_alphanumeric() || "_-+.$".contains(c) => self.state = State::Word(c.into()),
