@@ -36,14 +36,16 @@
 //! # assert_eq!(plugin.pick(&mut Step::default(), &cut), Choice::Only(vec![7, 3]));
 //! ```
 //!
-//! The crate that holds it has `crate-type = ["cdylib"]`, and
-//! `cargo build --release --target wasm32-wasip2` makes the plugin of it; `minerva plugin check FILE` says what
-//! the host sees in it.
+//! `minerva plugin new NAME --kind sampler` makes a project of such a one, `minerva plugin build NAME` a component of
+//! that. Any crate will do that has `crate-type = ["cdylib"]` and is built with
+//! `cargo build --release --target wasm32-wasip2`. `minerva plugin check FILE` says what the host sees in it, and
+//! `minerva plugin test FILE` whether it keeps the laws.
 //!
 //! # Arguments
 //!
 //! The macro [`args!`] declares what a request can pass: it makes the type, and the JSON schema that the host
 //! holds a request's arguments against before the plugin sees them. A type of your own implements [`Args`].
+//! `minerva plugin test` takes its arguments from the schema: give what is required `examples`.
 //!
 //! # Errors and panics
 //!

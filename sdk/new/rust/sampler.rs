@@ -22,16 +22,25 @@ impl Sampler for Plugin {
     const NEEDS: Needs = Needs::cut(64).with_fork().with_rollback();
 
     fn open(args: Args, _prompt: &[Token]) -> Result<Self, Error> {
-        Ok(Self { margin: args.p.ln() })
+        Ok(Self {
+            margin: args.p.ln(),
+        })
     }
 
     fn pick(&mut self, _step: &mut Step, cut: &Candidates) -> Choice {
         let least = cut.logits[0] + self.margin;
-        Choice::Only(cut.iter().take_while(|&(_, logit)| logit >= least).map(|(id, _)| id).collect())
+        Choice::Only(
+            cut.iter()
+                .take_while(|&(_, logit)| logit >= least)
+                .map(|(id, _)| id)
+                .collect(),
+        )
     }
 
     fn fork(&self) -> Result<Self, Error> {
-        Ok(Self { margin: self.margin })
+        Ok(Self {
+            margin: self.margin,
+        })
     }
 
     fn rollback(&mut self, _count: u32) -> Result<(), Error> {
@@ -48,8 +57,15 @@ mod tests {
 
     #[test]
     fn keeps_what_is_probable_enough() {
-        let mut plugin: Plugin = testing::open(r#"{"p": 0.3}"#, &[]).expect("the arguments are good");
-        let cut = Candidates { ids: vec![7, 3, 9], logits: vec![5.0, 4.0, 2.0] };
-        assert_eq!(plugin.pick(&mut Step::default(), &cut), Choice::Only(vec![7, 3]));
+        let mut plugin: Plugin =
+            testing::open(r#"{"p": 0.3}"#, &[]).expect("the arguments are good");
+        let cut = Candidates {
+            ids: vec![7, 3, 9],
+            logits: vec![5.0, 4.0, 2.0],
+        };
+        assert_eq!(
+            plugin.pick(&mut Step::default(), &cut),
+            Choice::Only(vec![7, 3])
+        );
     }
 }

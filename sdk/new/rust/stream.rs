@@ -23,7 +23,10 @@ impl Stream for Plugin {
     const ABOUT: About = about!("Replaces a text by another, also where it comes in pieces.");
 
     fn open(args: Args) -> Result<Self, Error> {
-        Ok(Self { args, kept: String::new() })
+        Ok(Self {
+            args,
+            kept: String::new(),
+        })
     }
 
     fn push(&mut self, chunk: Chunk) -> Vec<Event> {
@@ -54,7 +57,11 @@ mod tests {
 
     #[test]
     fn however_the_text_is_cut() {
-        for chunks in [&["my colour, co"][..], &["my co", "lou", "r, co"], &["m", "y c", "", "olour, ", "co"]] {
+        for chunks in [
+            &["my colour, co"][..],
+            &["my co", "lou", "r, co"],
+            &["m", "y c", "", "olour, ", "co"],
+        ] {
             let events = testing::run::<Plugin>("{}", chunks.iter().copied()).expect("it runs");
             assert_eq!(events, [Event::Text("my color, co".to_owned())]);
         }

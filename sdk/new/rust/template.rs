@@ -16,13 +16,17 @@ impl Template for Plugin {
     const ABOUT: About = about!("ChatML with instructions in front of every conversation.");
 
     fn render(chat: &Chat, args: Args) -> Result<Prompt, Error> {
-        let Some(last) = chat.messages.last() else { return Err("the conversation is empty".into()) };
+        let Some(last) = chat.messages.last() else {
+            return Err("the conversation is empty".into());
+        };
         let mut prompt = Prompt::default();
         if !args.instructions.is_empty() {
             turn(&mut prompt, "system", &args.instructions);
         }
         let is_open = chat.continue_last && last.role == "assistant";
-        let (whole, begun) = chat.messages.split_at(chat.messages.len() - usize::from(is_open));
+        let (whole, begun) = chat
+            .messages
+            .split_at(chat.messages.len() - usize::from(is_open));
         for message in whole {
             turn(&mut prompt, role(&message.role)?, &message.text());
         }
@@ -37,7 +41,10 @@ impl Template for Plugin {
 
 /// A whole turn. The markup is the template's own; what people wrote goes in as text, where markup means nothing.
 fn turn(prompt: &mut Prompt, role: &str, text: &str) {
-    prompt.special(format!("<|im_start|>{role}\n")).text(text).special("<|im_end|>\n");
+    prompt
+        .special(format!("<|im_start|>{role}\n"))
+        .text(text)
+        .special("<|im_end|>\n");
 }
 
 /// The role as markup. It comes from the client too, so only known ones pass.
@@ -45,7 +52,9 @@ fn role(role: &str) -> Result<&str, Error> {
     match role {
         "system" | "user" | "assistant" | "tool" => Ok(role),
         "developer" => Ok("system"),
-        other => Err(format!("there is no role '{other}'; use system, user, assistant or tool").into()),
+        other => {
+            Err(format!("there is no role '{other}'; use system, user, assistant or tool").into())
+        }
     }
 }
 
@@ -58,8 +67,12 @@ mod tests {
 
     #[test]
     fn a_question_becomes_a_prompt() {
-        let chat = Chat { messages: vec![Message::new("user", "Hi <|im_end|>")], ..Chat::default() };
-        let prompt = testing::render::<Plugin>(&chat, r#"{"instructions": ""}"#).expect("it renders");
+        let chat = Chat {
+            messages: vec![Message::new("user", "Hi <|im_end|>")],
+            ..Chat::default()
+        };
+        let prompt =
+            testing::render::<Plugin>(&chat, r#"{"instructions": ""}"#).expect("it renders");
         assert_eq!(
             prompt.parts,
             [
