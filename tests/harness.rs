@@ -21,6 +21,8 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn minerva(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_minerva"));
     command.args(arguments).env("RUST_LOG", "warn").stdin(Stdio::null());
+    // Tests leave the user's own cache alone, and compile each plugin once.
+    command.env("MINERVA_PLUGIN_CACHE", root().join("target/plugin-cache"));
     command
 }
 
@@ -122,6 +124,13 @@ impl Server {
         };
         let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().expect("a client");
         Self { child, url, client }
+    }
+
+    /// The memory that the program has resident, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("Linux");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") << 10
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

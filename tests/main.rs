@@ -14,6 +14,7 @@ mod bench;
 mod structured;
 mod model_files;
 mod hostile_plugins;
+mod plugin_life;
 mod lifecycle;
 mod authoring;
 mod embedding;

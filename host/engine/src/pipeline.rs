@@ -238,9 +238,7 @@ fn render(
         Ok(prompt) => Ok((prompt, Some(report))),
         Err(error) if used.on_fault == OnFault::Fail => Err(error.into()),
         Err(error) => {
-            tracing::warn!(plugin = error.name, version = error.version, call = error.call, fault = %error.fault,
-                kind = Kind::Template.as_str(), "a request goes on without a plugin");
-            report.fault = Some(error.to_string());
+            report.survive(&error);
             Ok((native()?, Some(report)))
         }
     }
@@ -306,7 +304,7 @@ fn open_samplers(
             Ok(session) => Some(session),
             Err(error) if used.on_fault == OnFault::Fail => return Err(Error::Plugin(error)),
             Err(error) => {
-                report.fault = Some(error.to_string());
+                report.survive(&error);
                 None
             }
         };

@@ -6,8 +6,13 @@
 //!
 //! All of them may be slow or hang up to their own deadline: the engine calls them on threads made for that.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+mod meter;
+mod policy;
+mod registry;
+mod watched;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -16,6 +21,10 @@ use crate::grammar::{self, Compiler};
 use crate::model::{Token, Vocabulary};
 use crate::request::Chat;
 use crate::step::{Candidates, Step};
+
+pub use meter::{CallCounts, Counters};
+pub use policy::{BreakerOptions, Policy};
+pub use registry::{Installer, Plugin, Plugins, Standing};
 
 /// Who a plugin is. Every error, log line, metric and response field about it says this.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -301,6 +310,13 @@ impl Report {
         let (name, version) = (identity.name.clone(), identity.version.clone());
         Self { name, version, kind, calls: 1, fault: None, meta: None }
     }
+
+    /// Notes, here and in the log, a fault that the request survives.
+    pub(crate) fn survive(&mut self, error: &Error) {
+        let Error { name, version, call, fault } = error;
+        tracing::warn!(plugin = name, version, call, %fault, kind = self.kind.as_str(), "a request goes on without a plugin");
+        self.fault = Some(error.to_string());
+    }
 }
 
 /// The three kinds of plugin.
@@ -383,6 +399,20 @@ pub enum Fault {
     /// The host could not run it: no instance was free.
     #[error("could not be run: {0}")]
     Host(String),
+    /// It failed so often that it is not called for a while.
+    #[error(
+        "is out of service until {} after {faults} faults within {} s",
+        policy::shown(*until),
+        .window.as_secs_f64()
+    )]
+    Suspended {
+        /// When it is called again.
+        until: SystemTime,
+        /// How often it failed.
+        faults: u32,
+        /// In what time.
+        window: Duration,
+    },
 }
 
 impl Fault {
@@ -397,63 +427,21 @@ impl Fault {
             Self::Invalid(_) => "invalid",
             Self::Unsupported(_) => "unsupported",
             Self::Host(_) => "host",
+            Self::Suspended { .. } => "suspended",
         }
     }
-}
 
-/// A named plugin: whatever of the three kinds it is.
-#[derive(Clone)]
-pub struct Plugin {
-    /// Who it is.
-    pub identity: Identity,
-    /// As a template.
-    pub template: Option<Arc<dyn Template>>,
-    /// As a sampler.
-    pub sampler: Option<Arc<dyn SamplerPlugin>>,
-    /// As a stream processor.
-    pub stream: Option<Arc<dyn StreamPlugin>>,
-}
+    /// All kinds, in the order of [`Fault::index`].
+    pub(crate) const KINDS: [&str; 8] =
+        ["refused", "trap", "deadline", "limit", "invalid", "unsupported", "host", "suspended"];
 
-impl Plugin {
-    /// The kinds that it is.
-    pub fn kinds(&self) -> impl Iterator<Item = Kind> {
-        let kinds = [
-            (self.template.is_some(), Kind::Template),
-            (self.sampler.is_some(), Kind::Sampler),
-            (self.stream.is_some(), Kind::Stream),
-        ];
-        kinds.into_iter().filter(|(is, _)| *is).map(|(_, kind)| kind)
-    }
-}
-
-/// The plugins that requests can name. Clones share them.
-#[derive(Clone, Default)]
-pub struct Plugins {
-    by_name: Arc<RwLock<BTreeMap<String, Arc<Plugin>>>>,
-}
-
-impl Plugins {
-    /// Adds a plugin under its identity's name, and returns the one that had it. Requests in flight finish on
-    /// what they began with.
-    pub fn insert(&self, plugin: Plugin) -> Option<Arc<Plugin>> {
-        let name = plugin.identity.name.clone();
-        self.by_name.write().unwrap_or_else(PoisonError::into_inner).insert(name, Arc::new(plugin))
+    /// The place of its kind in [`Fault::KINDS`].
+    pub(crate) fn index(&self) -> usize {
+        Self::KINDS.iter().position(|kind| *kind == self.kind()).unwrap_or(0)
     }
 
-    /// Takes a plugin out. Requests in flight finish on it.
-    pub fn remove(&self, name: &str) -> Option<Arc<Plugin>> {
-        self.by_name.write().unwrap_or_else(PoisonError::into_inner).remove(name)
-    }
-
-    /// The plugin of a name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<Arc<Plugin>> {
-        self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    /// All plugins, by name.
-    #[must_use]
-    pub fn list(&self) -> Vec<Arc<Plugin>> {
-        self.by_name.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    /// Whether it is the plugin's own: a circuit breaker counts it.
+    pub(crate) fn is_misbehaviour(&self) -> bool {
+        matches!(self, Self::Trap(_) | Self::Deadline { .. } | Self::Limit { .. } | Self::Invalid(_))
     }
 }

@@ -42,7 +42,7 @@ impl Pipe {
                 Ok(session) => Some(session),
                 Err(error) if used.on_fault == OnFault::Fail => return Err(Error::Plugin(error)),
                 Err(error) => {
-                    report.fault = Some(error.to_string());
+                    report.survive(&error);
                     None
                 }
             };
@@ -162,12 +162,10 @@ impl Link {
             Ok(value) => Ok(Some(value)),
             Err(error) => {
                 self.session = None;
-                self.report.fault = Some(error.to_string());
                 if self.on_fault == OnFault::Fail {
                     return Err(error.into());
                 }
-                tracing::warn!(plugin = error.name, version = error.version, call = error.call, fault = %error.fault,
-                    kind = Kind::Stream.as_str(), "a request goes on without a plugin");
+                self.report.survive(&error);
                 Ok(None)
             }
         }

@@ -8,7 +8,7 @@ use crate::builtin::native::{Cut, Native};
 use crate::constraint::Constraint;
 use crate::event::{FinishReason, TokenLogprob};
 use crate::model::Token;
-use crate::plugin::{self, Choice, Kind, OnFault, Report, Sampler, SamplerDescriptor, Tier};
+use crate::plugin::{self, Choice, OnFault, Report, Sampler, SamplerDescriptor, Tier};
 use crate::request::Params;
 use crate::row;
 use crate::step::{Candidates, Random, Step};
@@ -100,7 +100,7 @@ impl Sampling {
         }
         let Self { step, chain, .. } = self;
         for link in chain.iter_mut() {
-            link.call(|session| session.advance(step, committed))?;
+            link.call(step, |session, step| session.advance(step, committed))?;
         }
         Ok(())
     }
@@ -158,7 +158,8 @@ impl Sampling {
                 link.report.calls += 1;
                 match session.close() {
                     Ok(meta) => link.report.meta = meta,
-                    Err(error) => link.report.fault = Some(error.to_string()),
+                    // The answer is complete: nothing is left that could fail.
+                    Err(error) => link.report.survive(&error),
                 }
             }
         }
@@ -175,7 +176,7 @@ impl Sampling {
             }
             let mut view = cut.clone();
             view.truncate(link.descriptor.cut as usize);
-            let choice = link.call(|session| session.pick(step, &view))?;
+            let choice = link.call(step, |session, step| session.pick(step, &view))?;
             apply_commands(step, cut, end_tokens);
             match choice {
                 None | Some(Choice::Host) => {}
@@ -231,26 +232,27 @@ impl Sampling {
 }
 
 impl Link {
-    /// Calls the session, unless a fault took it out. `None` if it is out, or goes out now.
+    /// Calls the session about a step, unless a fault took it out. `None` if it is out, or goes out now; then what it
+    /// commanded in this call is undone.
     fn call<T>(
         &mut self,
-        call: impl FnOnce(&mut dyn Sampler) -> Result<T, plugin::Error>,
+        step: &mut Step,
+        call: impl FnOnce(&mut dyn Sampler, &mut Step) -> Result<T, plugin::Error>,
     ) -> Result<Option<T>, Error> {
         let Some(session) = &mut self.session else { return Ok(None) };
         self.report.calls += 1;
-        match call(session.as_mut()) {
-            Ok(value) => Ok(Some(value)),
-            Err(error) => {
+        let before = (self.on_fault != OnFault::Fail).then(|| step.commands.clone());
+        match (call(session.as_mut(), step), before) {
+            (Ok(value), _) => Ok(Some(value)),
+            (Err(error), None) => {
                 self.session = None;
-                self.report.fault = Some(error.to_string());
-                match self.on_fault {
-                    OnFault::Fail => Err(error.into()),
-                    OnFault::Skip | OnFault::Fallback => {
-                        tracing::warn!(plugin = error.name, version = error.version, call = error.call,
-                            fault = %error.fault, kind = Kind::Sampler.as_str(), "a request goes on without a plugin");
-                        Ok(None)
-                    }
-                }
+                Err(error.into())
+            }
+            (Err(error), Some(before)) => {
+                self.session = None;
+                step.commands = before;
+                self.report.survive(&error);
+                Ok(None)
             }
         }
     }

@@ -21,7 +21,7 @@ pub struct Ask<'a> {
     template: Option<(String, Value)>,
     samplers: Vec<(String, Value)>,
     stream: Vec<(String, Value)>,
-    on_fault: OnFault,
+    on_fault: Option<OnFault>,
     grammar: Option<Grammar>,
 }
 
@@ -35,7 +35,7 @@ impl<'a> Ask<'a> {
             template: None,
             samplers: Vec::new(),
             stream: Vec::new(),
-            on_fault: OnFault::Fail,
+            on_fault: None,
             grammar: None,
         }
     }
@@ -71,9 +71,11 @@ impl<'a> Ask<'a> {
         self
     }
 
-    /// What happens when one of the plugins named here fails. Default: the request fails.
+    /// What happens when one of the plugins named here fails. Default: what [`Builder::plugin_policy`] says of it.
+    ///
+    /// [`Builder::plugin_policy`]: crate::Builder::plugin_policy
     pub fn on_fault(mut self, on_fault: OnFault) -> Self {
-        self.on_fault = on_fault;
+        self.on_fault = Some(on_fault);
         self
     }
 
@@ -124,17 +126,22 @@ impl<'a> Ask<'a> {
         let mut request = GenerateRequest::new("embedded", Input::Chat(self.chat));
         request.params = self.params;
         request.grammar = self.grammar;
-        let on_fault = self.on_fault;
+        let on_fault = |plugin: &Plugin| {
+            self.on_fault.unwrap_or_else(|| self.minerva.plugins.on_fault(&plugin.identity.name))
+        };
         if let Some((name, args)) = self.template {
             let found = loaded(&name, plugin::Kind::Template)?;
+            let on_fault = on_fault(&found);
             request.template = found.template.clone().map(|plugin| Use { plugin, args, on_fault });
         }
         for (name, args) in self.samplers {
             let found = loaded(&name, plugin::Kind::Sampler)?;
+            let on_fault = on_fault(&found);
             request.samplers.extend(found.sampler.clone().map(|plugin| Use { plugin, args, on_fault }));
         }
         for (name, args) in self.stream {
             let found = loaded(&name, plugin::Kind::Stream)?;
+            let on_fault = on_fault(&found);
             request.stream.extend(found.stream.clone().map(|plugin| Use { plugin, args, on_fault }));
         }
         self.minerva.generate(request).await

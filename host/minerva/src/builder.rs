@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use minerva_engine::plugin::{Plugin, Plugins, SamplerPlugin};
+use minerva_engine::plugin::{Plugin, Plugins, Policy, SamplerPlugin};
 use minerva_engine::{Engine, Options as EngineOptions};
 use minerva_llama::Options as LlamaOptions;
-use minerva_wasm::Options as WasmOptions;
+use minerva_wasm::{Folder, Options as WasmOptions};
 
 use crate::error::Error;
 use crate::host::Minerva;
@@ -27,6 +27,7 @@ pub struct Builder {
     engine: EngineOptions,
     wasm: WasmOptions,
     components: Vec<(String, PathBuf)>,
+    folder: Option<PathBuf>,
     plugins: Plugins,
     progress: Box<dyn FnMut(f32) -> bool + Send>,
 }
@@ -41,6 +42,7 @@ impl Builder {
             engine: EngineOptions::default(),
             wasm: WasmOptions::default(),
             components: Vec::new(),
+            folder: None,
             plugins: Plugins::default(),
             progress: Box::new(|_| true),
         }
@@ -84,17 +86,28 @@ impl Builder {
         self
     }
 
+    /// Says what happens to requests whose plugins fail, and when a plugin is taken out of service.
+    pub fn plugin_policy(self, policy: Policy) -> Self {
+        self.plugins.set_policy(policy);
+        self
+    }
+
     /// Loads a WebAssembly component under a name.
     pub fn plugin(mut self, name: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         self.components.push((name.into(), path.into()));
         self
     }
 
+    /// Loads every `.wasm` file of a folder under the file's name, and follows what changes in it for as long as the
+    /// host lives. Names that [`Builder::plugin`] loads are left alone.
+    pub fn plugins_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
     /// Makes a native sampler available under its own name.
     pub fn sampler(self, sampler: impl SamplerPlugin + 'static) -> Self {
-        let identity = sampler.identity().clone();
-        let sampler: Arc<dyn SamplerPlugin> = Arc::new(sampler);
-        self.plugins.insert(Plugin { identity, template: None, sampler: Some(sampler), stream: None });
+        self.plugins.insert(Plugin::of_sampler(Arc::new(sampler)));
         self
     }
 
@@ -121,6 +134,9 @@ impl Builder {
         for (name, path) in &self.components {
             self.plugins.insert(runtime.load(name, path.as_path())?);
         }
+        let reserved = self.plugins.list().iter().map(|plugin| plugin.identity.name.clone()).collect();
+        let watch = |folder: PathBuf| Folder::watch(&runtime, &self.plugins, &folder, reserved);
+        let folder = self.folder.map(watch).transpose()?;
         let path = match self.model {
             Some(path) => path,
             None => minerva_models::builtin::path()?,
@@ -138,6 +154,6 @@ impl Builder {
         }
         let model = minerva_llama::load(&self.llama, &mut self.progress)?;
         let engine = Engine::start(Box::new(model), self.engine)?;
-        Ok(Minerva { engine, plugins: self.plugins, runtime, llama: self.llama })
+        Ok(Minerva { engine, plugins: self.plugins, runtime, llama: self.llama, _folder: folder })
     }
 }

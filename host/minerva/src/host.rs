@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use minerva_engine::plugin::{Plugin, Plugins, SamplerPlugin};
+use minerva_engine::plugin::{Installer, Plugin, Plugins, SamplerPlugin};
 use minerva_engine::request::GenerateRequest;
 use minerva_engine::{Engine, Generation, Handle};
 use std::sync::Arc;
@@ -17,6 +17,8 @@ pub struct Minerva {
     pub(crate) plugins: Plugins,
     pub(crate) runtime: minerva_wasm::Runtime,
     pub(crate) llama: minerva_llama::Options,
+    /// Follows the folder of plugins, if there is one.
+    pub(crate) _folder: Option<minerva_wasm::Folder>,
 }
 
 impl Minerva {
@@ -69,10 +71,27 @@ impl Minerva {
         Ok(())
     }
 
+    /// Loads components from memory: what an administrator's endpoint needs. Outlives this host.
+    #[must_use]
+    pub fn installer(&self) -> Box<dyn Installer> {
+        Box::new(Install { runtime: self.runtime.clone(), plugins: self.plugins.clone() })
+    }
+
     /// Makes a native sampler available under its own name.
     pub fn add_sampler(&self, sampler: impl SamplerPlugin + 'static) {
-        let identity = sampler.identity().clone();
-        let sampler: Arc<dyn SamplerPlugin> = Arc::new(sampler);
-        self.plugins.insert(Plugin { identity, template: None, sampler: Some(sampler), stream: None });
+        self.plugins.insert(Plugin::of_sampler(Arc::new(sampler)));
+    }
+}
+
+struct Install {
+    runtime: minerva_wasm::Runtime,
+    plugins: Plugins,
+}
+
+impl Installer for Install {
+    fn install(&self, name: &str, component: &[u8]) -> Result<(), String> {
+        let plugin = self.runtime.load(name, component).map_err(|error| error.to_string())?;
+        self.plugins.insert(plugin);
+        Ok(())
     }
 }

@@ -31,13 +31,18 @@ impl ApiKeys {
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
-    fn check(&self, headers: &HeaderMap) -> Result<(), Failure> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Lets in who has a key; `what` is what it is called.
+    pub(crate) fn check(&self, headers: &HeaderMap, what: &str) -> Result<(), Failure> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         if keys.is_empty() {
             return Ok(());
         }
         let Some(given) = given(headers) else {
-            let message = "an API key is required: send `Authorization: Bearer KEY` or `X-Api-Key: KEY`";
+            let message = format!("{what} is required: send `Authorization: Bearer KEY` or `X-Api-Key: KEY`");
             return Err(Failure::authentication(message));
         };
         // Every key is compared, all of it, so that the time says nothing of which one came close.
@@ -45,7 +50,7 @@ impl ApiKeys {
         if bool::from(right) {
             Ok(())
         } else {
-            Err(Failure::authentication("the API key is not one of this server's"))
+            Err(Failure::authentication(format!("the key sent is not {what} of this server")))
         }
     }
 }
@@ -71,7 +76,7 @@ pub(crate) async fn require(
     request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    keys.check(request.headers())?;
+    keys.check(request.headers(), "an API key")?;
     Ok(next.run(request).await)
 }
 
@@ -96,17 +101,17 @@ mod tests {
         for (header, lets_in) in cases {
             let headers =
                 header.into_iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-            assert_eq!(keys.check(&headers.collect()).is_ok(), lets_in, "{header:?}");
+            assert_eq!(keys.check(&headers.collect(), "a key").is_ok(), lets_in, "{header:?}");
         }
     }
 
     #[test]
     fn keys_can_be_replaced_and_are_never_printed() {
         let keys = ApiKeys::default();
-        assert!(keys.check(&HeaderMap::new()).is_ok());
+        assert!(keys.check(&HeaderMap::new(), "a key").is_ok());
         let shared = keys.clone();
         keys.replace(vec!["secret".into()]);
-        assert!(shared.check(&HeaderMap::new()).is_err());
+        assert!(shared.check(&HeaderMap::new(), "a key").is_err());
         assert_eq!(format!("{keys:?}"), "ApiKeys(1)");
     }
 }

@@ -10,6 +10,7 @@ use minerva_engine::request::{Params, ReasoningFormat};
 use crate::api_key::ApiKeys;
 use crate::failure::Failure;
 use crate::nearest;
+use crate::plugins::admin::Admin;
 use crate::plugins::choice::PluginChoices;
 
 /// What is served.
@@ -40,6 +41,8 @@ pub struct Options {
     pub stored_response_bytes_max: usize,
     /// Who may ask. Default everyone.
     pub api_keys: ApiKeys,
+    /// Who may change the plugins. Default nobody.
+    pub admin: Admin,
 }
 
 impl Default for Options {
@@ -52,6 +55,7 @@ impl Default for Options {
             stored_responses_max: 1_024,
             stored_response_bytes_max: 64 << 20,
             api_keys: ApiKeys::default(),
+            admin: Admin::default(),
         }
     }
 }

@@ -28,34 +28,38 @@ where
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        let limit = Options::from_ref(state).body_bytes_max;
-        let length = announced_length(request.headers());
-        // Who asks before it sends a body needs no further courtesy.
-        if length > limit && request.headers().contains_key(EXPECT) {
+        read(request, Options::from_ref(state).body_bytes_max).await.map(Self)
+    }
+}
+
+/// A body up to a limit.
+pub(crate) async fn read(request: Request, limit: usize) -> Result<Bytes, Failure> {
+    let length = announced_length(request.headers());
+    // Who asks before it sends a body needs no further courtesy.
+    if length > limit && request.headers().contains_key(EXPECT) {
+        return Err(Failure::too_large(limit));
+    }
+    let mut pieces = request.into_body().into_data_stream();
+    let mut bytes = BytesMut::with_capacity(length.min(limit).min(CAPACITY_MAX));
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|_| Failure::malformed("the body could not be read to its end"))?;
+        if bytes.len() + piece.len() > limit {
+            // Many clients send everything before they read a word: to them, an answer on a connection that
+            // is then closed under their hands would be a broken pipe.
+            let mut discarded = 0;
+            let discarding = async {
+                while let Some(Ok(piece)) = pieces.next().await
+                    && discarded < DISCARDED_BYTES_MAX
+                {
+                    discarded += piece.len();
+                }
+            };
+            let _ = tokio::time::timeout(DISCARDING_TIME_MAX, discarding).await;
             return Err(Failure::too_large(limit));
         }
-        let mut pieces = request.into_body().into_data_stream();
-        let mut bytes = BytesMut::with_capacity(length.min(limit).min(CAPACITY_MAX));
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|_| Failure::malformed("the body could not be read to its end"))?;
-            if bytes.len() + piece.len() > limit {
-                // Many clients send everything before they read a word: to them, an answer on a connection that
-                // is then closed under their hands would be a broken pipe.
-                let mut discarded = 0;
-                let discarding = async {
-                    while let Some(Ok(piece)) = pieces.next().await
-                        && discarded < DISCARDED_BYTES_MAX
-                    {
-                        discarded += piece.len();
-                    }
-                };
-                let _ = tokio::time::timeout(DISCARDING_TIME_MAX, discarding).await;
-                return Err(Failure::too_large(limit));
-            }
-            bytes.extend_from_slice(&piece);
-        }
-        Ok(Self(bytes.freeze()))
+        bytes.extend_from_slice(&piece);
     }
+    Ok(bytes.freeze())
 }
 
 fn announced_length(headers: &HeaderMap) -> usize {

@@ -177,6 +177,20 @@ impl Failure {
         failure
     }
 
+    /// 503: a plugin failed so often that it is not called for a while.
+    pub(crate) fn suspended(
+        message: impl Into<String>,
+        plugin: String,
+        version: String,
+        fault: &'static str,
+        retry_after: Duration,
+    ) -> Self {
+        let mut failure = Self::plugin(message, plugin, version, fault);
+        failure.0.kind = Kind::Unavailable;
+        failure.0.retry_after = Some(retry_after);
+        failure
+    }
+
     /// 400: the request does not fit into the context.
     pub(crate) fn too_long(
         param: &str,

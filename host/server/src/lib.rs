@@ -51,6 +51,7 @@ mod tracking;
 
 pub use api_key::ApiKeys;
 pub use app::{App, Defaults, Models, Options, ServedModel};
+pub use plugins::admin::Admin;
 pub use plugins::choice::{PluginChoice, PluginChoices};
 pub use router::router;
 pub use serve::{Error, serve};

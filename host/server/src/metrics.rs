@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use minerva_engine::Status;
+use minerva_engine::plugin::Plugins;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -15,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app::Models;
 use crate::failure::Failure;
+use crate::plugins::metrics::PluginFigures;
 
 /// OpenMetrics text, which Prometheus asks for first.
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -30,8 +32,11 @@ type Counters = Family<Labels, Counter<u64, AtomicU64>>;
 /// A name, what it means, and where it is read.
 type Figure<T> = (&'static str, &'static str, fn(&Status) -> T);
 
-/// Every model's load and totals.
-pub(crate) async fn scrape(State(models): State<Models>) -> Result<impl IntoResponse, Failure> {
+/// Every model's load and totals, and every plugin's.
+pub(crate) async fn scrape(
+    State(models): State<Models>,
+    State(plugins): State<Plugins>,
+) -> Result<impl IntoResponse, Failure> {
     let mut registry = Registry::with_prefix("minerva");
     let gauges: [Figure<usize>; 8] = [
         ("requests_running", "Requests that have a sequence", |status| status.running),
@@ -82,6 +87,7 @@ pub(crate) async fn scrape(State(models): State<Models>) -> Result<impl IntoResp
         }
         registry.register(name, help, family);
     }
+    registry.register_collector(Box::new(PluginFigures(plugins.standings())));
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| Failure::internal(error.to_string()))?;
     Ok(([(CONTENT_TYPE, TEXT)], text))

@@ -1,6 +1,8 @@
 //! The mapping from the engine's errors to what a client is told: which status, and which part of its request is to
 //! blame.
 
+use std::time::SystemTime;
+
 use minerva_engine::plugin::{self, Fault};
 use minerva_engine::{Error, model};
 
@@ -56,6 +58,14 @@ impl Origin {
                     Some(path) => Failure::invalid(path, message),
                     None => Failure::malformed(message),
                 };
+            }
+            Fault::Suspended { until, .. } => {
+                let retry_after = until.duration_since(SystemTime::now()).unwrap_or_default();
+                let message = format!(
+                    "plugin '{name}' {version} {fault}; try again in {} s, leave it out, or send `on_fault`",
+                    retry_after.as_secs() + 1
+                );
+                return Failure::suspended(message, name, version, fault.kind(), retry_after);
             }
             Fault::Trap(_) => "it trapped; the server's log has the details under this request's id".into(),
             Fault::Host(_) => "the server could not run it; its log has the details".into(),

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use minerva_engine::plugin::Plugins;
 
 use crate::admission::Lifecycle;
@@ -76,6 +76,12 @@ pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
         .route("/v1/plugins", get(plugins::list))
         .route_layer(from_fn_with_state(shared.clone(), api_key::require));
 
+    // Ours: plugins put in and taken out. Has keys of its own, and is off without.
+    let administered = Router::new()
+        .route("/v1/plugins", post(plugins::admin::install))
+        .route("/v1/plugins/{name}", delete(plugins::admin::remove))
+        .route_layer(from_fn_with_state(shared.clone(), plugins::admin::require));
+
     // Open without a key, as llama-server has them: probes and clients look here before they know one.
     let open = Router::new()
         // OpenAI: what `model` can be. Ids may have slashes in them.
@@ -93,6 +99,7 @@ pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
         .route("/metrics", get(metrics::scrape));
 
     let router = guarded
+        .merge(administered)
         .merge(open)
         .fallback(not_found::path)
         .method_not_allowed_fallback(not_found::method)

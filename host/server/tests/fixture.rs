@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use minerva_engine::fake::{Log, ScriptedModel};
+use minerva_engine::plugin::Policy;
 use minerva_engine::{Engine, Handle};
 use minerva_server::{App, Models, Options, ServedModel};
 use tower::ServiceExt;
@@ -74,7 +75,7 @@ pub(crate) fn fixture_with(delay: Duration, options: minerva_engine::Options) ->
     let models = Models::default();
     models.insert(served("scripted", engine.handle()));
     let options = Options { body_bytes_max: BODY_BYTES_MAX, choices_max: 8, ..Options::default() };
-    Fixture { engine, app: App { models, plugins: plugins::all(), options }, log }
+    Fixture { engine, app: App { models, plugins: plugins::all(Policy::default()), options }, log }
 }
 
 /// The model under a name, greedy where requests do not say otherwise.

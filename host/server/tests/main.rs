@@ -1,7 +1,9 @@
 //! The HTTP API on a scripted model.
 
+mod admin;
 mod cases;
 mod connections;
+mod faults;
 mod fixture;
 mod plugins;
 mod wire;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use minerva_engine::event::{FinishReason, ToolDelta};
 use minerva_engine::model::Token;
 use minerva_engine::plugin::{
-    Choice, Chunk, Error, Fault, Identity, Output, Part, Plugin, Plugins, Prompt, Sampler, SamplerDescriptor,
-    SamplerPlugin, SessionContext, StreamPlugin, StreamProcessor, Template,
+    Choice, Chunk, Error, Fault, Identity, Output, Part, Plugin, Plugins, Policy, Prompt, Sampler,
+    SamplerDescriptor, SamplerPlugin, SessionContext, StreamPlugin, StreamProcessor, Template,
 };
 use minerva_engine::request::Chat;
 use minerva_engine::step::{Candidates, Step};
@@ -21,17 +21,17 @@ const SCHEMA: &str = r#"{"type": "object", "properties": {"p": {"type": "number"
 type Push = fn(&Chunk) -> Vec<Output>;
 
 /// All of them.
-pub(crate) fn all() -> Plugins {
+pub(crate) fn all(policy: Policy) -> Plugins {
     let plugins = Plugins::default();
+    plugins.set_policy(policy);
     for (name, picks) in [("pass", Picks::Pass), ("trap", Picks::Trap)] {
         let identity = Identity::native(name, "1.2.3");
         let descriptor = SamplerDescriptor { args_schema: SCHEMA.into(), ..SamplerDescriptor::default() };
-        let sampler = Arc::new(Sampling { identity: identity.clone(), descriptor, picks });
-        plugins.insert(Plugin { identity, template: None, sampler: Some(sampler), stream: None });
+        let sampler = Arc::new(Sampling { identity, descriptor, picks });
+        plugins.insert(Plugin::of_sampler(sampler));
     }
     let identity = Identity::native("hello", "1.2.3");
-    let template = Some(Arc::new(Hello { identity: identity.clone() }) as Arc<dyn Template>);
-    plugins.insert(Plugin { identity, template, sampler: None, stream: None });
+    plugins.insert(Plugin::of_template(Arc::new(Hello { identity })));
     let processors: [(&str, Push); 5] = [
         ("upper", |chunk| vec![Output::Text(chunk.text.to_uppercase())]),
         ("think", |chunk| vec![Output::Reasoning("hm".into()), Output::Text(chunk.text.clone())]),
@@ -46,8 +46,7 @@ pub(crate) fn all() -> Plugins {
     ];
     for (name, push) in processors {
         let identity = Identity::native(name, "1.2.3");
-        let stream = Some(Arc::new(Processing { identity: identity.clone(), push }) as Arc<dyn StreamPlugin>);
-        plugins.insert(Plugin { identity, template: None, sampler: None, stream });
+        plugins.insert(Plugin::of_stream(Arc::new(Processing { identity, push })));
     }
     plugins
 }
@@ -94,10 +93,14 @@ impl Sampler for Session {
         Ok(())
     }
 
-    fn pick(&mut self, _: &mut Step, _: &Candidates) -> Result<Choice, Error> {
+    fn pick(&mut self, step: &mut Step, _: &Candidates) -> Result<Choice, Error> {
         match self.picks {
             Picks::Pass => Ok(Choice::Host),
-            Picks::Trap => Err(Error::new(&self.identity, "pick", Fault::Trap(SECRET.into()))),
+            Picks::Trap => {
+                // What it commands in the call that fails must not count.
+                step.commands.stop = Some(FinishReason::Filter);
+                Err(Error::new(&self.identity, "pick", Fault::Trap(SECRET.into())))
+            }
         }
     }
 

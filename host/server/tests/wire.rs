@@ -2,7 +2,6 @@
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use minerva_engine::plugin::OnFault;
 use minerva_server::{ApiKeys, App, Models, PluginChoice, router};
 use serde_json::{Value, json};
 
@@ -226,7 +225,7 @@ async fn defaults_of_a_model_stand_where_the_request_says_nothing() {
     let Fixture { app, engine, .. } = fixture();
     let mut model = served("scripted", engine.handle());
     model.defaults.params.max_tokens = Some(5);
-    let upper = PluginChoice { id: "upper".into(), args: Value::Null, on_fault: OnFault::Fail };
+    let upper = PluginChoice { id: "upper".into(), args: Value::Null, on_fault: None };
     model.defaults.plugins.stream = vec![upper];
     assert!(app.models.insert(model).is_some());
     let check = async |more: Value, expected: &str| {

@@ -11,6 +11,7 @@ wasmtime::component::bindgen!({
             include minerva:plugin/sampler-plugin@0.1.0;
             include minerva:plugin/template-plugin@0.1.0;
             include minerva:plugin/stream-plugin@0.1.0;
+            import minerva:plugin/store@0.1.0;
         }
     ",
     world: "minerva:host-bindings/everything",

@@ -32,6 +32,14 @@ pub enum Error {
         /// Why it cannot be read.
         source: io::Error,
     },
+    /// The folder of plugins cannot be watched.
+    #[error("the plugins folder {path} cannot be read: {source}")]
+    Folder {
+        /// Where it should be.
+        path: String,
+        /// Why it cannot be read.
+        source: io::Error,
+    },
     /// The file is too large.
     #[error("plugin '{name}' has {bytes} bytes, and the limit is {limit}")]
     TooLarge {
@@ -59,7 +67,7 @@ pub enum Error {
         /// The plugin.
         name: String,
     },
-    /// The component is broken, or uses what this host does not support.
+    /// The component is broken, uses what this host does not support, or cannot be compiled.
     #[error("plugin '{name}' is not a valid component: {reason}")]
     Malformed {
         /// The plugin.

@@ -1,7 +1,7 @@
 //! One instance of a component, alive for one request, and the only way to call it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU32};
 use std::time::{Duration, Instant};
 
 use minerva_engine::plugin::{Error, Fault, Identity, SessionContext};
@@ -9,6 +9,7 @@ use minerva_engine::step::Step;
 use wasmtime::component::{Instance as Wasm, InstancePre, ResourceTable};
 use wasmtime::{Store, UpdateDeadline};
 
+use crate::Limits;
 use crate::runtime::{Permit, Runtime};
 use crate::state::{Phase, Quota, Rows, Speaker, State, WORK_BYTES_MAX};
 use crate::ticker::Ticker;
@@ -19,6 +20,10 @@ use crate::wasi;
 pub(crate) struct Component {
     pub(crate) runtime: Runtime,
     pub(crate) identity: Identity,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) store: Arc<crate::store::Store>,
+    /// Instances alive.
+    pub(crate) sessions: Arc<AtomicU32>,
     pub(crate) pre: InstancePre<State>,
 }
 
@@ -27,6 +32,7 @@ pub(crate) struct Instance {
     store: Store<State>,
     pre: InstancePre<State>,
     identity: Identity,
+    limits: Arc<Limits>,
     dead: Option<Fault>,
     /// After the store: a place is free when its instance is gone.
     permit: Permit,
@@ -44,8 +50,11 @@ impl Component {
         context: Option<&SessionContext>,
         rows: Rows,
     ) -> Result<Instance, Error> {
-        let permit = self.runtime.permit().map_err(|fault| Error::new(&self.identity, call, fault))?;
-        let limits = &self.runtime.options().limits;
+        let permit = self
+            .runtime
+            .permit(&self.sessions, self.limits.sessions)
+            .map_err(|fault| Error::new(&self.identity, call, fault))?;
+        let limits = &self.limits;
         let mut resources = ResourceTable::new();
         resources.set_max_capacity(limits.handles);
         let state = State {
@@ -57,6 +66,8 @@ impl Component {
             }),
             context: context.cloned(),
             quota: Quota::new(limits, self.runtime.all_memory_bytes()),
+            limits: Arc::clone(&self.limits),
+            store: Arc::clone(&self.store),
             resources,
             patterns: self.runtime.patterns(),
             wasi: wasi::View::default(),
@@ -72,7 +83,8 @@ impl Component {
             _ => Ok(UpdateDeadline::Continue(1)),
         });
         store.set_hostcall_fuel(limits.output_bytes);
-        Ok(Instance { store, pre: self.pre.clone(), identity: self.identity.clone(), dead: None, permit })
+        let (pre, identity, limits) = (self.pre.clone(), self.identity.clone(), Arc::clone(&self.limits));
+        Ok(Instance { store, pre, identity, limits, dead: None, permit })
     }
 }
 
@@ -113,8 +125,8 @@ impl Instance {
         };
         result.map_err(|error| {
             let last_words = self.store.data().wasi.last_words();
-            let limits = &self.permit.runtime().options().limits;
-            self.fail(call, crate::fault::of(&error, deadline, &last_words, limits))
+            let fault = crate::fault::of(&error, deadline, &last_words, &self.limits);
+            self.fail(call, fault)
         })
     }
 
@@ -143,8 +155,8 @@ impl Instance {
         Error::new(&self.identity, call, fault)
     }
 
-    pub(crate) fn runtime(&self) -> &Runtime {
-        self.permit.runtime()
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     pub(crate) fn identity(&self) -> &Identity {

@@ -17,11 +17,15 @@
 //! ```
 //!
 //! This is the only crate that knows wasmtime and the WIT.
-#![forbid(unsafe_code)]
+// In `cache` alone, where compiled code is taken in.
+#![deny(unsafe_code)]
 
 mod runtime;
 
 mod load;
+mod compile;
+mod cache;
+mod folder;
 
 mod sampler;
 mod stream;
@@ -30,6 +34,7 @@ mod template;
 mod args;
 mod instance;
 mod state;
+mod store;
 
 mod bindings;
 mod imports;
@@ -41,6 +46,7 @@ mod limits;
 mod ticker;
 
 pub use error::Error;
-pub use limits::{Limits, Options};
+pub use folder::Folder;
+pub use limits::{Limits, Options, Setting};
 pub use load::{InspectedKind, Inspection, Source};
 pub use runtime::{INTERFACE_VERSION, Runtime};

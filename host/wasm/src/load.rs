@@ -14,13 +14,14 @@ use wasmtime::component::{self, InstancePre, types::ComponentItem};
 use crate::args::Schema;
 use crate::bindings::exports::minerva::plugin as guest;
 use crate::bindings::minerva::plugin::types::About;
+use crate::compile::reason;
 use crate::instance::Component;
 use crate::runtime::{INTERFACE_VERSION, Runtime};
 use crate::sampler::{CUT_MAX, WasmSampler};
 use crate::state::{Rows, State};
 use crate::stream::WasmStream;
 use crate::template::WasmTemplate;
-use crate::{Error, imports, wasi};
+use crate::{Error, Limits, imports, wasi};
 
 /// Where a plugin comes from.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +63,8 @@ pub struct Inspection {
     pub identity: Identity,
     /// Its size.
     pub bytes: u64,
+    /// What it may use, by name, the unit in the name.
+    pub limits: Vec<(String, u64)>,
     /// The version of `minerva:plugin` that it was built for.
     pub interface: Version,
     /// What it can be used as.
@@ -96,12 +99,14 @@ pub(crate) fn load(runtime: &Runtime, name: &str, source: Source<'_>) -> Result<
         template: loaded.template.map(|template| Arc::new(template) as _),
         sampler: loaded.sampler.map(|sampler| Arc::new(sampler) as _),
         stream: loaded.stream.map(|stream| Arc::new(stream) as _),
+        limits: loaded.limits.listed(),
     })
 }
 
 /// Says what a plugin is.
 pub(crate) fn inspect(runtime: &Runtime, name: &str, source: Source<'_>) -> Result<Inspection, Error> {
-    let Loaded { identity, bytes, surface, template, sampler, stream } = Loaded::new(runtime, name, source)?;
+    let Loaded { identity, bytes, limits, surface, template, sampler, stream } =
+        Loaded::new(runtime, name, source)?;
     let kind = |kind, schema: &Schema, sampler| InspectedKind {
         kind,
         args_schema: schema.text().to_owned(),
@@ -115,6 +120,7 @@ pub(crate) fn inspect(runtime: &Runtime, name: &str, source: Source<'_>) -> Resu
     Ok(Inspection {
         identity,
         bytes,
+        limits: limits.listed(),
         interface: surface.interface,
         kinds: kinds.into_iter().flatten().collect(),
         imports: surface.imports.into_iter().collect(),
@@ -126,6 +132,7 @@ pub(crate) fn inspect(runtime: &Runtime, name: &str, source: Source<'_>) -> Resu
 struct Loaded {
     identity: Identity,
     bytes: u64,
+    limits: Arc<Limits>,
     surface: Surface,
     template: Option<WasmTemplate>,
     sampler: Option<WasmSampler>,
@@ -135,17 +142,25 @@ struct Loaded {
 impl Loaded {
     fn new(runtime: &Runtime, name: &str, source: Source<'_>) -> Result<Self, Error> {
         check_name(name)?;
-        let bytes = read(name, source, runtime.options().limits.component_bytes)?;
+        let limits = runtime.options().limits_for(name);
+        let bytes = read(name, source, limits.component_bytes)?;
         check_header(name, &bytes)?;
-        let component = component::Component::from_binary(runtime.engine(), &bytes)
-            .map_err(|error| Error::Malformed { name: name.to_owned(), reason: reason(&error) })?;
+        let digest = Sha256::digest(&bytes);
+        let bytes: Arc<[u8]> = bytes.into();
+        let component = runtime
+            .compiler()
+            .component(runtime.engine(), &bytes, &digest, limits.compile)
+            .map_err(|reason| Error::Malformed { name: name.to_owned(), reason })?;
         let surface = Surface::of(name, &component)?;
         let pre = link(runtime, name, &component)?;
 
-        let hash = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         let identity =
             Identity { name: name.to_owned(), version: String::new(), hash, summary: String::new() };
-        let mut describe = Describe { component: Component { runtime: runtime.clone(), identity, pre } };
+        let (store, sessions) = (runtime.stores().of(name), Arc::default());
+        let (runtime, limits) = (runtime.clone(), Arc::new(limits));
+        let component = Component { runtime, identity, limits: Arc::clone(&limits), store, sessions, pre };
+        let mut describe = Describe { component };
         let sampler = surface.has("sampler").then(|| describe.sampler()).transpose()?;
         let template = surface.has("template").then(|| describe.template()).transpose()?;
         let stream = surface.has("streaming").then(|| describe.stream()).transpose()?;
@@ -155,6 +170,7 @@ impl Loaded {
         let with = || component.clone();
         Ok(Self {
             bytes: bytes.len() as u64,
+            limits,
             surface,
             sampler: sampler.map(|(indices, descriptor, schema)| WasmSampler {
                 component: with(),
@@ -169,7 +185,7 @@ impl Loaded {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Error> {
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
     if (1..=64).contains(&name.len()) && name.bytes().all(fits) {
         Ok(())
@@ -322,11 +338,6 @@ fn does_not_fit(name: &str, error: &wasmtime::Error) -> Error {
     Error::Link { name: name.to_owned(), host: INTERFACE_VERSION, reason: reason(error) }
 }
 
-/// wasmtime's error and its causes in one line.
-fn reason(error: &wasmtime::Error) -> String {
-    format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 /// Asks a component what it is, once for each kind that it is, each in an instance of its own.
 struct Describe {
     component: Component,
@@ -379,7 +390,7 @@ impl Describe {
         interface: &'static str,
         body: impl FnOnce(&mut wasmtime::Store<State>, &component::Instance) -> wasmtime::Result<R>,
     ) -> Result<R, Error> {
-        let deadline = self.component.runtime.options().limits.describe;
+        let deadline = self.component.limits.describe;
         let failed =
             |fault: Fault| Error::Describe { name: self.component.identity.name.clone(), interface, fault };
         let mut instance =

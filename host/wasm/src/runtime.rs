@@ -8,8 +8,11 @@ use semver::Version;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use crate::cache::Cache;
+use crate::compile::Compiler;
 use crate::imports::constraints::Patterns;
 use crate::state::State;
+use crate::store::Stores;
 use crate::ticker::Ticker;
 use crate::{Error, Inspection, Limits, Options, Source, imports, load};
 
@@ -31,10 +34,12 @@ struct Shared {
     ticker: Ticker,
     engine: Engine,
     linker: Linker<State>,
+    compiler: Compiler,
     options: Options,
     sessions: AtomicU32,
     memory_bytes: Arc<AtomicUsize>,
     patterns: Arc<Patterns>,
+    stores: Stores,
 }
 
 impl Runtime {
@@ -45,14 +50,31 @@ impl Runtime {
     /// When the options ask for more address space, or threads, than there is.
     pub fn new(options: Options) -> Result<Self, Error> {
         let fails = |error: &dyn std::fmt::Display| Error::Runtime { reason: error.to_string() };
-        let engine = Engine::new(&config(&options.limits)).map_err(|error| fails(&format!("{error:#}")))?;
+        let engine =
+            Engine::new(&config(&options.limits_max())).map_err(|error| fails(&format!("{error:#}")))?;
         let mut linker = Linker::new(&engine);
         imports::link(&mut linker).map_err(|error| fails(&format!("{error:#}")))?;
         let ticker = Ticker::start(&engine).map_err(|error| fails(&error))?;
+        let cache = options.cache.as_deref().and_then(|folder| {
+            // A host without a cache works, only its start is slower.
+            let opened = Cache::open(folder, options.cache_bytes);
+            opened.inspect_err(|error| tracing::warn!(folder = %folder.display(), %error, "compiled plugins are not kept")).ok()
+        });
+        let compiler = Compiler::new(cache);
         let (sessions, memory_bytes) = (AtomicU32::new(0), Arc::new(AtomicUsize::new(0)));
-        let patterns = Arc::new(Patterns::default());
+        let (patterns, stores) = (Arc::default(), Stores::default());
         Ok(Self {
-            shared: Arc::new(Shared { ticker, engine, linker, options, sessions, memory_bytes, patterns }),
+            shared: Arc::new(Shared {
+                ticker,
+                engine,
+                linker,
+                compiler,
+                options,
+                sessions,
+                memory_bytes,
+                patterns,
+                stores,
+            }),
         })
     }
 
@@ -100,6 +122,14 @@ impl Runtime {
         &self.shared.engine
     }
 
+    pub(crate) fn compiler(&self) -> &Compiler {
+        &self.shared.compiler
+    }
+
+    pub(crate) fn stores(&self) -> &Stores {
+        &self.shared.stores
+    }
+
     pub(crate) fn linker(&self) -> Linker<State> {
         self.shared.linker.clone()
     }
@@ -113,35 +143,49 @@ impl Runtime {
     }
 
     /// A place for one more instance.
-    pub(crate) fn permit(&self) -> Result<Permit, Fault> {
-        let limit = self.options().limits.sessions;
-        let more = |count: u32| (count < limit).then_some(count + 1);
-        match self.shared.sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(Permit(self.clone())),
-            Err(_) => Err(Fault::Host(format!("{limit} plugin instances are alive, and that is the limit"))),
+    pub(crate) fn permit(&self, of_plugin: &Arc<AtomicU32>, limit: u32) -> Result<Permit, Fault> {
+        let one_more = |count: &AtomicU32, limit: u32| {
+            let more = |count: u32| (count < limit).then_some(count + 1);
+            count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        };
+        let of_all = self.options().limits.sessions_of_all;
+        let full = |limit: u32, of: &str| {
+            Fault::Host(format!("{limit} instances of {of} are alive, and that is the limit"))
+        };
+        if !one_more(of_plugin, limit) {
+            return Err(full(limit, "this plugin"));
         }
+        if !one_more(&self.shared.sessions, of_all) {
+            of_plugin.fetch_sub(1, Ordering::Relaxed);
+            return Err(full(of_all, "all plugins"));
+        }
+        Ok(Permit { runtime: self.clone(), of_plugin: Arc::clone(of_plugin) })
     }
 }
 
 /// The place of one instance.
-pub(crate) struct Permit(Runtime);
+pub(crate) struct Permit {
+    runtime: Runtime,
+    of_plugin: Arc<AtomicU32>,
+}
 
 impl Permit {
     pub(crate) fn runtime(&self) -> &Runtime {
-        &self.0
+        &self.runtime
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.runtime.shared.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.of_plugin.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 fn config(limits: &Limits) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     // One more than sessions: a finished instance's slot may still be on its way back.
-    let sessions = limits.sessions.saturating_add(1);
+    let sessions = limits.sessions_of_all.saturating_add(1);
     pool.total_component_instances(sessions)
         .total_core_instances(sessions.saturating_mul(8))
         .total_memories(sessions)

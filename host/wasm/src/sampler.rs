@@ -57,7 +57,7 @@ impl SamplerPlugin for WasmSampler {
         let refuse = |fault| Error::new(&self.component.identity, "open", fault);
         let args = self.schema.check(args).map_err(refuse)?;
         let mut instance = self.component.instance("open", Some(context), self.rows())?;
-        let deadline = instance.runtime().options().limits.open;
+        let deadline = instance.limits().open;
         let opened = instance.start("open", deadline, |store, wasm| {
             let guest = self.indices.load(&mut *store, wasm)?;
             let session = guest.session().call_open(&mut *store, &args, prompt)?;
@@ -97,7 +97,7 @@ struct Session {
 impl Sampler for Session {
     fn advance(&mut self, step: &mut Step, committed: &[Token]) -> Result<(), Error> {
         let mut instance = self.shared.instance();
-        let deadline = instance.runtime().options().limits.advance;
+        let deadline = instance.limits().advance;
         instance.call_in_step("advance", deadline, Phase::Advance, step, |store| {
             self.shared.guest.session().call_advance(store, self.session, committed)
         })
@@ -107,7 +107,7 @@ impl Sampler for Session {
         self.cut.ids.clone_from(&cut.ids);
         self.cut.logits.clone_from(&cut.logits);
         let mut instance = self.shared.instance();
-        let deadline = instance.runtime().options().limits.pick;
+        let deadline = instance.limits().pick;
         let choice = instance.call_in_step("pick", deadline, Phase::Pick, step, |store| {
             self.shared.guest.session().call_pick(store, self.session, &self.cut)
         })?;
@@ -119,7 +119,7 @@ impl Sampler for Session {
         if !self.shared.descriptor.can_fork {
             return Err(Error::new(instance.identity(), "fork", Fault::Unsupported("fork a session")));
         }
-        let deadline = instance.runtime().options().limits.fork;
+        let deadline = instance.limits().fork;
         let forked = instance
             .call("fork", deadline, |store| self.shared.guest.session().call_fork(store, self.session))?;
         let session = forked.map_err(|words| Error::new(instance.identity(), "fork", refused(&words)))?;
@@ -132,7 +132,7 @@ impl Sampler for Session {
         if !self.shared.descriptor.can_rollback {
             return Err(Error::new(instance.identity(), "rollback", Fault::Unsupported("take tokens back")));
         }
-        let deadline = instance.runtime().options().limits.rollback;
+        let deadline = instance.limits().rollback;
         let result = instance.call("rollback", deadline, |store| {
             self.shared.guest.session().call_rollback(store, self.session, tokens)
         })?;
@@ -141,7 +141,7 @@ impl Sampler for Session {
 
     fn close(&mut self) -> Result<Option<String>, Error> {
         let mut instance = self.shared.instance();
-        let deadline = instance.runtime().options().limits.close;
+        let deadline = instance.limits().close;
         let meta = instance
             .call("close", deadline, |store| self.shared.guest.session().call_close(store, self.session))?;
         crate::stream::check_json(meta.iter()).map_err(|why| instance.fail("close", Fault::Invalid(why)))?;
@@ -155,7 +155,7 @@ impl Drop for Session {
         // before leaves memory behind that its siblings may need.
         if Arc::strong_count(&self.shared) > 1 {
             let mut instance = self.shared.instance();
-            let deadline = instance.runtime().options().limits.close;
+            let deadline = instance.limits().close;
             if let Err(error) = instance.call("drop", deadline, |store| self.session.resource_drop(store)) {
                 tracing::debug!(target: "minerva::plugin", "{error}");
             }

@@ -12,6 +12,7 @@ use wasmtime::component::ResourceTable;
 use crate::Limits;
 use crate::fault::Denied;
 use crate::imports::constraints::Patterns;
+use crate::store::Store;
 use crate::wasi;
 
 /// A store's data.
@@ -20,6 +21,8 @@ pub(crate) struct State {
     /// `None` while the plugin describes itself: there is no model yet.
     pub(crate) context: Option<SessionContext>,
     pub(crate) quota: Quota,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) store: Arc<Store>,
     pub(crate) resources: ResourceTable,
     pub(crate) patterns: Arc<Patterns>,
     pub(crate) wasi: wasi::View,
@@ -68,6 +71,7 @@ pub(crate) struct Quota {
     memory_bytes_max: usize,
     table_elements: usize,
     table_elements_max: usize,
+    core_instances_max: usize,
     /// Bytes of regular expressions, sets and text that host calls may still work through in this guest call.
     pub(crate) work_left: usize,
     /// The memory of all instances of the runtime.
@@ -85,6 +89,7 @@ impl Quota {
             memory_bytes_max: limits.memory_bytes,
             table_elements: 0,
             table_elements_max: limits.table_elements,
+            core_instances_max: limits.core_instances as usize,
             work_left: WORK_BYTES_MAX,
             all_memory_bytes,
         }
@@ -127,6 +132,10 @@ impl ResourceLimiter for Quota {
         }
         self.table_elements = total;
         Ok(true)
+    }
+
+    fn instances(&self) -> usize {
+        self.core_instances_max
     }
 }
 

@@ -36,7 +36,7 @@ impl StreamPlugin for WasmStream {
         let refuse = |fault| Error::new(&self.component.identity, "open", fault);
         let args = self.schema.check(args).map_err(refuse)?;
         let mut instance = self.component.instance("open", Some(context), Rows::Nothing)?;
-        let deadline = instance.runtime().options().limits.open;
+        let deadline = instance.limits().open;
         let opened = instance.start("open", deadline, |store, wasm| {
             let guest = self.indices.load(&mut *store, wasm)?;
             let session = guest.session().call_open(&mut *store, &args)?;
@@ -55,7 +55,7 @@ struct Session {
 
 impl StreamProcessor for Session {
     fn push(&mut self, chunk: &Chunk) -> Result<Vec<Output>, Error> {
-        let deadline = self.instance.runtime().options().limits.push;
+        let deadline = self.instance.limits().push;
         let chunk = wit::Chunk { text: chunk.text.clone(), tokens: chunk.tokens.clone() };
         let events = self
             .instance
@@ -64,7 +64,7 @@ impl StreamProcessor for Session {
     }
 
     fn close(&mut self, reason: FinishReason) -> Result<Vec<Output>, Error> {
-        let deadline = self.instance.runtime().options().limits.close;
+        let deadline = self.instance.limits().close;
         let events = self.instance.call("close", deadline, |store| {
             self.guest.session().call_close(store, self.session, reason.into())
         })?;

@@ -33,7 +33,7 @@ impl Template for WasmTemplate {
         let refuse = |fault| Error::new(&self.component.identity, "render", fault);
         let args = self.schema.check(args).map_err(refuse)?;
         let mut instance = self.component.instance("render", Some(context), Rows::Nothing)?;
-        let deadline = instance.runtime().options().limits.render;
+        let deadline = instance.limits().render;
         let chat = guest_chat(chat);
         let rendered = instance.start("render", deadline, |store, wasm| {
             self.indices.load(&mut *store, wasm)?.call_render(store, &chat, &args)

@@ -151,7 +151,7 @@ fn ten_thousand_sessions_leave_nothing_behind() {
     let all: Vec<_> = (0..limit).map(|_| open().unwrap()).collect();
     assert_eq!(runtime.sessions(), limit);
     let refused = open().err().unwrap().to_string();
-    assert!(refused.contains("1024 plugin instances are alive, and that is the limit"), "{refused}");
+    assert!(refused.contains("1024 instances of this plugin are alive, and that is the limit"), "{refused}");
     drop(all);
     assert_eq!(runtime.sessions(), 0);
     open().unwrap();

@@ -3,7 +3,12 @@
 mod support;
 
 mod bundled;
+#[cfg(unix)]
+mod cache;
 mod commands;
 mod conversation;
+mod folder;
 mod hostile;
+mod limits;
 mod loading;
+mod store;

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, anyhow, bail};
 use futures::StreamExt;
 use minerva::engine::grammar;
-use minerva::engine::plugin::Kind;
+use minerva::engine::plugin::{Kind, Plugin};
 use minerva::engine::request::{Grammar, Use};
-use minerva::{Chat, Event, Finished, GenerateRequest, Input, Message, Minerva, OnFault};
+use minerva::{Chat, Event, Finished, GenerateRequest, Input, Message, Minerva};
 use serde_json::Value;
 
 use crate::command::{progress_bar, show_part};
@@ -63,26 +63,21 @@ fn request(minerva: &Minerva, arguments: &RunArguments, prompt: String) -> Resul
     request.params.seed = arguments.seed;
     request.params.temperature = arguments.temperature.unwrap_or(request.params.temperature);
     request.grammar = grammar(arguments)?;
+    let on_fault = |plugin: &Plugin| minerva.plugins().on_fault(&plugin.identity.name);
     if let Some(named) = &arguments.template {
         let (plugin, args) = plugin(minerva, named, Kind::Template)?;
-        request.template =
-            plugin.template.clone().map(|plugin| Use { plugin, args, on_fault: OnFault::Fail });
+        let on_fault = on_fault(&plugin);
+        request.template = plugin.template.clone().map(|plugin| Use { plugin, args, on_fault });
     }
     for named in &arguments.sampler {
         let (plugin, args) = plugin(minerva, named, Kind::Sampler)?;
-        request.samplers.extend(plugin.sampler.clone().map(|plugin| Use {
-            plugin,
-            args,
-            on_fault: OnFault::Fail,
-        }));
+        let on_fault = on_fault(&plugin);
+        request.samplers.extend(plugin.sampler.clone().map(|plugin| Use { plugin, args, on_fault }));
     }
     for named in &arguments.stream {
         let (plugin, args) = plugin(minerva, named, Kind::Stream)?;
-        request.stream.extend(plugin.stream.clone().map(|plugin| Use {
-            plugin,
-            args,
-            on_fault: OnFault::Fail,
-        }));
+        let on_fault = on_fault(&plugin);
+        request.stream.extend(plugin.stream.clone().map(|plugin| Use { plugin, args, on_fault }));
     }
     Ok(request)
 }
@@ -103,11 +98,7 @@ fn grammar(arguments: &RunArguments) -> Result<Option<Grammar>> {
 }
 
 /// Reads `NAME[=JSON]`, and finds the plugin.
-pub(crate) fn plugin(
-    minerva: &Minerva,
-    named: &str,
-    kind: Kind,
-) -> Result<(std::sync::Arc<minerva::engine::plugin::Plugin>, Value)> {
+pub(crate) fn plugin(minerva: &Minerva, named: &str, kind: Kind) -> Result<(std::sync::Arc<Plugin>, Value)> {
     let (name, args) = match named.split_once('=') {
         Some((name, json)) => {
             let args = serde_json::from_str(json).with_context(|| {

@@ -39,6 +39,7 @@ async fn serve(arguments: ServeArguments) -> Result<()> {
     // The address first: a port that is taken is better known before a long load. `/health` says 503 meanwhile.
     let app = App { models: Models::default(), plugins: builder.plugins(), options };
     let models = app.models.clone();
+    let installer = std::sync::Arc::clone(&app.options.admin.installer);
     let name = arguments.model.name();
     let aliases = arguments.alias.clone();
     let reasoning = arguments.reasoning_format.into();
@@ -61,6 +62,7 @@ async fn serve(arguments: ServeArguments) -> Result<()> {
         let mut served = ServedModel::new(id, minerva.handle());
         served.defaults.reasoning = reasoning;
         served.aliases = aliases.into_iter().skip(1).chain([name.clone()]).collect();
+        let _ = installer.set(minerva.installer());
         models.insert(served);
         // Who reads this may ask at once.
         announce(&minerva, &name, &shown_address);

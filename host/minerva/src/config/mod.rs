@@ -3,6 +3,7 @@
 pub(crate) mod log;
 mod model;
 mod plugin;
+mod plugins;
 mod serve;
 mod bench;
 
@@ -16,6 +17,7 @@ pub(crate) use model::ModelArguments;
 pub(crate) use plugin::{
     BenchArguments, BuildArguments, Language, NewArguments, PluginCommand, PluginKind, TestArguments,
 };
+pub(crate) use plugins::set_limits;
 pub(crate) use serve::ServeArguments;
 
 /// Runs local language models, programmable by WebAssembly plugins. Without a command it serves.

@@ -1,12 +1,14 @@
-//! Which model and which plugins, and how they run: the same for every command that loads a model.
+//! Which model, and how it runs: the same for every command that loads one.
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use minerva::Builder;
 use minerva::engine::dialect::Dialect;
 use minerva::llama::{FlashAttention, KvType};
+
+use super::plugins::PluginArguments;
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct ModelArguments {
@@ -65,15 +67,8 @@ pub(crate) struct ModelArguments {
     /// How the model writes calls of tools (hermes, llama3, mistral, …) [default: as its chat template tells]
     #[arg(long, env = "MINERVA_TOOL_CALL_PARSER", value_name = "NAME")]
     pub tool_call_parser: Option<String>,
-    /// A plugin, by the name that requests use for it; may be repeated
-    #[arg(long = "plugin", env = "MINERVA_PLUGIN", value_name = "NAME=FILE", value_delimiter = ',')]
-    pub plugins: Vec<String>,
-    /// A folder of plugins: each .wasm file in it, by the name of the file
-    #[arg(long, env = "MINERVA_PLUGINS_DIR", value_name = "DIR")]
-    pub plugins_dir: Option<PathBuf>,
-    /// Let plugins of the tier full-row see every logit
-    #[arg(long, env = "MINERVA_ALLOW_FULL_ROW")]
-    pub allow_full_row: bool,
+    #[command(flatten)]
+    pub plugins: PluginArguments,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -136,10 +131,7 @@ impl ModelArguments {
             engine.prefix_cache = !self.no_cache_prompt;
             engine.prefix_cache_bytes = self.cache_ram.saturating_mul(1 << 20);
         });
-        for (name, path) in self.plugin_files()? {
-            builder = builder.plugin(name, path);
-        }
-        builder = builder.limits(|wasm| wasm.full_row = self.allow_full_row);
+        builder = self.plugins.apply(builder)?;
         let key_type = self.cache_type_k.as_deref().map(kv_type).transpose().context("--cache-type-k")?;
         let value_type = self.cache_type_v.as_deref().map(kv_type).transpose().context("--cache-type-v")?;
         Ok(builder.llama(|llama| {
@@ -159,31 +151,6 @@ impl ModelArguments {
                 Some(Switch::Auto) => FlashAttention::Auto,
             };
         }))
-    }
-
-    /// The components to load, by name: those of the folder first, so that a flag can replace one.
-    fn plugin_files(&self) -> Result<Vec<(String, PathBuf)>> {
-        let mut files = Vec::new();
-        if let Some(folder) = &self.plugins_dir {
-            let entries = std::fs::read_dir(folder)
-                .with_context(|| format!("the plugins folder {} cannot be read", folder.display()))?;
-            for entry in entries {
-                let path = entry?.path();
-                let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-                if let (Some(stem), true) = (stem, path.extension().is_some_and(|end| end == "wasm")) {
-                    files.push((stem, path));
-                }
-            }
-            files.sort();
-        }
-        for plugin in &self.plugins {
-            let (name, path) = plugin
-                .split_once('=')
-                .filter(|(name, path)| !name.is_empty() && !path.is_empty())
-                .ok_or_else(|| anyhow!("--plugin {plugin}: write NAME=FILE, for example min-p=min-p.wasm"))?;
-            files.push((name.into(), path.into()));
-        }
-        Ok(files)
     }
 }
 

@@ -18,6 +18,9 @@ pub(crate) enum PluginCommand {
         /// Grant plugins the whole row of logits
         #[arg(long)]
         allow_full_row: bool,
+        /// What they may use, as for serve: memory=32MiB, min-p:pick=5ms; may be repeated
+        #[arg(long = "plugin-limit", value_name = "[NAME:]LIMIT=VALUE", value_delimiter = ',')]
+        limits: Vec<String>,
     },
     /// Holds components against the laws of plugins
     Test(TestArguments),

@@ -27,6 +27,15 @@ pub(crate) struct ServeArguments {
     /// A file with a key a line
     #[arg(long, env = "MINERVA_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
+    /// A key that may install and remove plugins over HTTP; without one nobody may; may be repeated
+    #[arg(
+        long,
+        env = "MINERVA_ADMIN_KEY",
+        value_name = "KEY",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub admin_key: Vec<String>,
     /// Listen beyond this machine without any key
     #[arg(long, env = "MINERVA_ALLOW_NO_API_KEY")]
     pub allow_no_api_key: bool,
@@ -90,6 +99,10 @@ impl ServeArguments {
                 .then(|| Duration::from_secs(self.sse_ping_interval)),
             drain_timeout: Duration::from_secs(self.drain_timeout),
             api_keys: minerva_server::ApiKeys::new(keys),
+            admin: minerva_server::Admin {
+                keys: minerva_server::ApiKeys::new(self.admin_key.clone()),
+                ..minerva_server::Admin::default()
+            },
             ..minerva_server::Options::default()
         })
     }

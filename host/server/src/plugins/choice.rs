@@ -1,5 +1,6 @@
 //! The `minerva` object of a request: which plugins it uses, with which arguments.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use minerva_engine::plugin::{Kind, OnFault, Plugin, Plugins, SamplerPlugin, StreamPlugin, Template};
@@ -33,8 +34,8 @@ pub struct PluginChoice {
     pub id: String,
     /// Its arguments; `Null` for none.
     pub args: Value,
-    /// What happens when it fails.
-    pub on_fault: OnFault,
+    /// What happens when it fails; `None` is what the operator says of it.
+    pub on_fault: Option<OnFault>,
 }
 
 /// The part of a body that has the object.
@@ -102,7 +103,7 @@ impl Body {
         let own_template = wire.template.is_some();
         let template = wire.template.map(WireChoice::choice).or_else(|| defaults.template.clone());
 
-        let mut finder = Finder { plugins, origin };
+        let mut finder = Finder { plugins, found: BTreeMap::new(), origin };
         let template: Vec<PluginChoice> = template.into_iter().collect();
         Ok(Chosen {
             template: finder
@@ -117,17 +118,19 @@ impl Body {
 impl WireChoice {
     fn choice(object: Object<Self>) -> PluginChoice {
         let Self { id, args, on_fault } = object.0;
-        let on_fault = match on_fault {
-            None | Some(WireOnFault::Fail) => OnFault::Fail,
-            Some(WireOnFault::Skip) => OnFault::Skip,
-            Some(WireOnFault::Fallback) => OnFault::Fallback,
-        };
+        let on_fault = on_fault.map(|on_fault| match on_fault {
+            WireOnFault::Fail => OnFault::Fail,
+            WireOnFault::Skip => OnFault::Skip,
+            WireOnFault::Fallback => OnFault::Fallback,
+        });
         PluginChoice { id, args: args.unwrap_or_default(), on_fault }
     }
 }
 
 struct Finder<'a> {
     plugins: &'a Plugins,
+    /// A plugin that is named twice is the same version twice, whatever is swapped meanwhile.
+    found: BTreeMap<String, Option<Arc<Plugin>>>,
     origin: &'a mut Origin,
 }
 
@@ -152,7 +155,11 @@ impl Finder<'_> {
         let mut found = Vec::with_capacity(choices.len());
         for (at, PluginChoice { id, args, on_fault }) in choices.into_iter().enumerate() {
             let path = if kind == Kind::Template { key.to_owned() } else { format!("{key}[{at}]") };
-            let Some(plugin) = self.plugins.get(&id).and_then(|plugin| as_kind(&plugin)) else {
+            let installed = self.found.entry(id.clone()).or_insert_with(|| self.plugins.get(&id)).clone();
+            let Some((plugin, name)) = installed.as_ref().and_then(|plugin| {
+                // Errors of the engine have the plugin's name, which the id may choose by version.
+                Some((as_kind(plugin)?, plugin.identity.name.clone()))
+            }) else {
                 let message = self.missing(&id, kind);
                 return Err(if own {
                     Failure::invalid(format!("{path}.id"), message)
@@ -161,8 +168,9 @@ impl Finder<'_> {
                 });
             };
             if own {
-                self.origin.plugins.push(PluginOrigin { name: id, kind, path });
+                self.origin.plugins.push(PluginOrigin { name: name.clone(), kind, path });
             }
+            let on_fault = on_fault.unwrap_or_else(|| self.plugins.on_fault(&name));
             found.push(Use { plugin, args, on_fault });
         }
         Ok(found)
@@ -182,7 +190,16 @@ impl Finder<'_> {
                     is.join(" and a ")
                 )
             }
-            None => format!("there is no {kind_name} `{shown}`{}", nearest::hint(id, names)),
+            None => match id.split_once('@').and_then(|(base, _)| self.plugins.get(base)) {
+                Some(other) => {
+                    let identity = &other.identity;
+                    format!(
+                        "there is no {kind_name} `{shown}`; `{}` is loaded in version {}",
+                        identity.name, identity.version
+                    )
+                }
+                None => format!("there is no {kind_name} `{shown}`{}", nearest::hint(id, names)),
+            },
         }
     }
 }

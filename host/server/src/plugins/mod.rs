@@ -1,12 +1,17 @@
-//! `GET /v1/plugins`: what a request can name.
+//! `GET /v1/plugins`: what a request can name, how it stands, and what it has done.
 
+pub(crate) mod admin;
 pub(crate) mod choice;
+pub(crate) mod metrics;
+
+use std::collections::BTreeMap;
+use std::time::UNIX_EPOCH;
 
 use axum::Json;
 use axum::extract::State;
-use minerva_engine::plugin::{Plugin, Plugins, Tier};
+use minerva_engine::plugin::{Counters, OnFault, Plugin, Plugins, Standing, Tier};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 /// All plugins, in OpenAI's form of a list.
 #[derive(Serialize)]
@@ -19,6 +24,21 @@ pub(crate) struct List {
 struct Entry {
     id: String,
     object: &'static str,
+    /// `ready`, `suspended` after too many faults, or `failed` where nothing could be loaded.
+    state: &'static str,
+    /// Until when it is out of service, in seconds of Unix time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspended_until: Option<u64>,
+    /// Why the newest version is not the one that runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(flatten)]
+    plugin: Option<Described>,
+    counters: Value,
+}
+
+#[derive(Serialize)]
+struct Described {
     version: String,
     summary: String,
     hash: String,
@@ -29,6 +49,8 @@ struct Entry {
     sampler: Option<Sampler>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<Arguments>,
+    on_fault: &'static str,
+    limits: Map<String, Value>,
 }
 
 #[derive(Serialize)]
@@ -48,10 +70,30 @@ struct Sampler {
 
 /// Lists the plugins, by name.
 pub(crate) async fn list(State(plugins): State<Plugins>) -> Json<List> {
-    Json(List { object: "list", data: plugins.list().iter().map(|plugin| entry(plugin)).collect() })
+    let data = plugins.standings().into_iter().map(|standing| entry(standing, &plugins)).collect();
+    Json(List { object: "list", data })
 }
 
-fn entry(plugin: &Plugin) -> Entry {
+fn entry(standing: Standing, plugins: &Plugins) -> Entry {
+    let Standing { name, plugin, counters, suspended_until, trouble } = standing;
+    Entry {
+        object: "plugin",
+        state: match (&plugin, suspended_until) {
+            (None, _) => "failed",
+            (Some(_), Some(_)) => "suspended",
+            (Some(_), None) => "ready",
+        },
+        suspended_until: suspended_until
+            .and_then(|until| until.duration_since(UNIX_EPOCH).ok())
+            .map(|since| since.as_secs() + 1),
+        error: trouble,
+        plugin: plugin.map(|plugin| described(&plugin, plugins.on_fault(&name))),
+        counters: shown(&counters),
+        id: name,
+    }
+}
+
+fn described(plugin: &Plugin, on_fault: OnFault) -> Described {
     let identity = &plugin.identity;
     let sampler = plugin.sampler.as_ref().map(|sampler| {
         let descriptor = sampler.descriptor();
@@ -67,9 +109,7 @@ fn entry(plugin: &Plugin) -> Entry {
             can_rollback: descriptor.can_rollback,
         }
     });
-    Entry {
-        id: identity.name.clone(),
-        object: "plugin",
+    Described {
         version: identity.version.clone(),
         summary: identity.summary.clone(),
         hash: identity.hash.clone(),
@@ -77,7 +117,30 @@ fn entry(plugin: &Plugin) -> Entry {
         template: plugin.template.as_ref().map(|it| Arguments { args_schema: schema(it.args_schema()) }),
         sampler,
         stream: plugin.stream.as_ref().map(|it| Arguments { args_schema: schema(it.args_schema()) }),
+        on_fault: match on_fault {
+            OnFault::Fail => "fail",
+            OnFault::Skip => "skip",
+            OnFault::Fallback => "fallback",
+        },
+        limits: plugin.limits.iter().map(|(name, limit)| (name.clone(), Value::from(*limit))).collect(),
     }
+}
+
+/// Counters by what they count: `calls` and `seconds` by call, `faults` by kind of fault.
+fn shown(counters: &Counters) -> Value {
+    let Counters { calls, faults, bytes_in, bytes_out, sessions } = counters;
+    let mut by_call = Map::new();
+    for call in calls {
+        let one = json!({ "count": call.count, "seconds": call.seconds });
+        by_call.insert(format!("{}.{}", call.kind.as_str(), call.call), one);
+    }
+    let mut by_fault: BTreeMap<&str, u64> = BTreeMap::new();
+    for (_, fault, count) in faults {
+        *by_fault.entry(fault).or_default() += count;
+    }
+    json!({
+        "calls": by_call, "faults": by_fault, "bytes_in": bytes_in, "bytes_out": bytes_out, "sessions": sessions,
+    })
 }
 
 /// A schema that is not JSON is the plugin's mistake, and no reason to hide the plugin.

@@ -4,6 +4,7 @@ pub(crate) mod constraints;
 pub(crate) mod host;
 pub(crate) mod model;
 pub(crate) mod step;
+pub(crate) mod store;
 
 use wasmtime::Result;
 use wasmtime::component::{HasSelf, Linker};
@@ -19,10 +20,11 @@ pub(crate) fn link(linker: &mut Linker<State>) -> Result<()> {
     plugin::model::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     plugin::constraints::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     plugin::step::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    plugin::store::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     wasi::link(linker)
 }
 
 /// The interfaces that [`link`] offers.
-pub(crate) const OFFERED: [&str; 5] = ["types", "host", "model", "constraints", "step"];
+pub(crate) const OFFERED: [&str; 6] = ["types", "host", "model", "constraints", "step", "store"];
 
 impl plugin::types::Host for State {}

@@ -5,9 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use minerva::wasm::{Inspection, Options, Runtime};
 
+use crate::config::set_limits;
+
 /// Checks files, one after another.
-pub(crate) fn run(files: &[PathBuf], allow_full_row: bool) -> Result<()> {
-    let runtime = Runtime::new(Options { full_row: allow_full_row, ..Options::default() })?;
+pub(crate) fn run(files: &[PathBuf], allow_full_row: bool, limits: &[String]) -> Result<()> {
+    let mut options = Options { full_row: allow_full_row, ..Options::default() };
+    set_limits(&mut options, limits)?;
+    let runtime = Runtime::new(options)?;
     let mut failed = 0;
     for file in files {
         let name = name(file);
@@ -52,6 +56,9 @@ fn print(inspection: &Inspection, file: &str) {
         if !kind.args_schema.is_empty() {
             println!("  arguments  {}", kind.args_schema);
         }
+    }
+    for (name, limit) in &inspection.limits {
+        println!("  limit      {name} {limit}");
     }
     for export in &inspection.exports {
         println!("  exports    {export}");

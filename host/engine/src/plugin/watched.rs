@@ -1,0 +1,235 @@
+//! Plugins as the registry hands them out: every call is measured, every fault counted, and a plugin that is out of
+//! service opens nothing. The plugin's own object is inside.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::meter::{Call, Meter};
+use super::policy::Breaker;
+use super::{
+    Choice, Chunk, Error, Identity, Output, Part, Prompt, Sampler, SamplerDescriptor, SamplerPlugin,
+    SessionContext, StreamPlugin, StreamProcessor, Template,
+};
+use crate::event::FinishReason;
+use crate::model::Token;
+use crate::request::{Chat, Content};
+use crate::step::{Candidates, Step};
+
+/// Who watches a plugin.
+#[derive(Clone)]
+pub(super) struct Watch {
+    pub(super) identity: Identity,
+    pub(super) meter: Arc<Meter>,
+    pub(super) breaker: Arc<Breaker>,
+}
+
+impl Watch {
+    /// Calls the plugin; `given` and `size` say how many bytes go in and come out.
+    fn call<T>(
+        &self,
+        call: Call,
+        given: usize,
+        body: impl FnOnce() -> Result<T, Error>,
+        size: impl FnOnce(&T) -> usize,
+    ) -> Result<T, Error> {
+        let begun = Instant::now();
+        let result = body();
+        self.meter.called(call, begun.elapsed(), given);
+        match &result {
+            Ok(value) => self.meter.returned(size(value)),
+            Err(error) => {
+                self.meter.failed(call, &error.fault);
+                self.breaker.note(error, Instant::now());
+            }
+        }
+        result
+    }
+
+    /// Calls the plugin for the first time in a request, unless it is out of service.
+    fn begin<T>(
+        &self,
+        call: Call,
+        given: usize,
+        body: impl FnOnce() -> Result<T, Error>,
+        size: impl FnOnce(&T) -> usize,
+    ) -> Result<T, Error> {
+        if let Err(fault) = self.breaker.admit(Instant::now()) {
+            self.meter.failed(call, &fault);
+            return Err(Error::new(&self.identity, call.as_str(), fault));
+        }
+        self.call(call, given, body, size)
+    }
+
+    fn session(&self) -> Session {
+        self.meter.sessions.fetch_add(1, Ordering::Relaxed);
+        Session(self.clone())
+    }
+}
+
+/// An open session, counted as long as it lives.
+struct Session(Watch);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.0.meter.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A template that is watched.
+pub(super) struct WatchedTemplate(pub(super) Watch, pub(super) Arc<dyn Template>);
+
+impl Template for WatchedTemplate {
+    fn identity(&self) -> &Identity {
+        self.1.identity()
+    }
+
+    fn args_schema(&self) -> &str {
+        self.1.args_schema()
+    }
+
+    fn render(&self, context: &SessionContext, chat: &Chat, args: &Value) -> Result<Prompt, Error> {
+        let said = |Content::Text(text): &Content| text.len();
+        let given = chat.messages.iter().flat_map(|message| &message.content).map(said).sum::<usize>();
+        let _session = self.0.session();
+        self.0.begin(
+            Call::Render,
+            given + json_bytes(args),
+            || self.1.render(context, chat, args),
+            |prompt| prompt.parts.iter().map(part_bytes).sum(),
+        )
+    }
+}
+
+fn part_bytes(part: &Part) -> usize {
+    match part {
+        Part::Text(text) | Part::Special(text) => text.len(),
+        Part::Tokens(tokens) => size_of_val(&tokens[..]),
+    }
+}
+
+/// A sampler that is watched.
+pub(super) struct WatchedSampler(pub(super) Watch, pub(super) Arc<dyn SamplerPlugin>);
+
+impl SamplerPlugin for WatchedSampler {
+    fn identity(&self) -> &Identity {
+        self.1.identity()
+    }
+
+    fn descriptor(&self) -> &SamplerDescriptor {
+        self.1.descriptor()
+    }
+
+    fn open(
+        &self,
+        context: &SessionContext,
+        args: &Value,
+        prompt: &[Token],
+    ) -> Result<Box<dyn Sampler>, Error> {
+        let given = json_bytes(args) + size_of_val(prompt);
+        let inner = self.0.begin(Call::SamplerOpen, given, || self.1.open(context, args, prompt), |_| 0)?;
+        Ok(Box::new(WatchedSession { inner, session: self.0.session() }))
+    }
+}
+
+struct WatchedSession {
+    // First: it is gone before it is counted off.
+    inner: Box<dyn Sampler>,
+    session: Session,
+}
+
+impl Sampler for WatchedSession {
+    fn advance(&mut self, step: &mut Step, committed: &[Token]) -> Result<(), Error> {
+        let given = size_of_val(committed);
+        self.session.0.call(Call::Advance, given, || self.inner.advance(step, committed), |()| 0)
+    }
+
+    fn pick(&mut self, step: &mut Step, cut: &Candidates) -> Result<Choice, Error> {
+        let given = size_of_val(&cut.ids[..]) + size_of_val(&cut.logits[..]);
+        let size = |choice: &Choice| match choice {
+            Choice::Host => 0,
+            Choice::Token(token) => size_of_val(token),
+            Choice::Only(tokens) => size_of_val(&tokens[..]),
+        };
+        self.session.0.call(Call::Pick, given, || self.inner.pick(step, cut), size)
+    }
+
+    fn fork(&mut self) -> Result<Box<dyn Sampler>, Error> {
+        let inner = self.session.0.call(Call::Fork, 0, || self.inner.fork(), |_| 0)?;
+        Ok(Box::new(Self { inner, session: self.session.0.session() }))
+    }
+
+    fn rollback(&mut self, tokens: u32) -> Result<(), Error> {
+        self.session.0.call(Call::Rollback, size_of_val(&tokens), || self.inner.rollback(tokens), |()| 0)
+    }
+
+    fn close(&mut self) -> Result<Option<String>, Error> {
+        let size = |meta: &Option<String>| meta.as_ref().map_or(0, String::len);
+        self.session.0.call(Call::SamplerClose, 0, || self.inner.close(), size)
+    }
+}
+
+/// A stream processor that is watched.
+pub(super) struct WatchedStream(pub(super) Watch, pub(super) Arc<dyn StreamPlugin>);
+
+impl StreamPlugin for WatchedStream {
+    fn identity(&self) -> &Identity {
+        self.1.identity()
+    }
+
+    fn args_schema(&self) -> &str {
+        self.1.args_schema()
+    }
+
+    fn open(&self, context: &SessionContext, args: &Value) -> Result<Box<dyn StreamProcessor>, Error> {
+        let inner = self.0.begin(Call::StreamOpen, json_bytes(args), || self.1.open(context, args), |_| 0)?;
+        Ok(Box::new(WatchedProcessor { inner, session: self.0.session() }))
+    }
+}
+
+struct WatchedProcessor {
+    inner: Box<dyn StreamProcessor>,
+    session: Session,
+}
+
+impl StreamProcessor for WatchedProcessor {
+    fn push(&mut self, chunk: &Chunk) -> Result<Vec<Output>, Error> {
+        let given = chunk.text.len() + size_of_val(&chunk.tokens[..]);
+        self.session.0.call(Call::Push, given, || self.inner.push(chunk), |outputs| bytes(outputs))
+    }
+
+    fn close(&mut self, reason: FinishReason) -> Result<Vec<Output>, Error> {
+        self.session.0.call(Call::StreamClose, 0, || self.inner.close(reason), |outputs| bytes(outputs))
+    }
+}
+
+fn bytes(outputs: &[Output]) -> usize {
+    let size = |output: &Output| match output {
+        Output::Text(text) | Output::Reasoning(text) | Output::Meta(text) => text.len(),
+        Output::Tool(delta) => delta.arguments.len(),
+        Output::Stop(_) => 1,
+    };
+    outputs.iter().map(size).sum()
+}
+
+/// How long arguments are as text.
+fn json_bytes(args: &Value) -> usize {
+    struct Count(usize);
+    impl Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Neither counting nor a `Value` fails.
+    let _ = serde_json::to_writer(&mut count, args);
+    count.0
+}
