@@ -3,13 +3,16 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, asking, guests, plugins, run, shown};
+use crate::harness::{Server, asking, guests, plugins, run, shown, streamed_text};
 
 /// Serves the good plugins, and one that misbehaves as its arguments say.
 fn start() -> Server {
     let plugins = plugins().display().to_string();
     let bad = format!("bad={}", guests().join("guest-misbehaving.wasm").display());
-    Server::start_with(&["serve", "--port", "0", "-np", "8", "--plugins-dir", &plugins, "--plugin", &bad])
+    // Without the breaker, which would take it out after a few of its misdeeds.
+    let breaker = ["--plugin-breaker", "off"];
+    let serve = ["serve", "--port", "0", "-np", "8", "--plugins-dir", &plugins, "--plugin", &bad];
+    Server::start_with(&[&serve[..], &breaker].concat())
 }
 
 fn using(choice: Value) -> Value {
@@ -66,6 +69,86 @@ async fn a_bad_plugin_fails_its_own_request_and_no_other() {
     server.becomes_idle().await;
 }
 
+/// Eight clients stream while a bad plugin does everything that it can: they get what they get alone, and the memory
+/// comes back.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_neighbours_say_what_they_say_alone_and_memory_returns() {
+    let server = start();
+    let neighbour = |client: usize| {
+        let mut request = asking(&format!("What is {client} plus {client}?"));
+        request["max_tokens"] = json!(24);
+        request["temperature"] = json!(0);
+        request["minerva"] = json!({ "samplers": [{ "id": "min-p" }], "stream": [{ "id": "redact" }] });
+        request
+    };
+    let mut alone = Vec::new();
+    for client in 0..8 {
+        alone.push(streamed_text(&server.stream(&neighbour(client)).await));
+    }
+    let misdeeds = [
+        ("template", "render", "hog"),
+        ("template", "render", "spin"),
+        ("template", "render", "giant"),
+        ("samplers", "open", "recurse"),
+        ("samplers", "open", "hoard handles"),
+        ("samplers", "advance", "bias for ever"),
+        ("samplers", "advance", "spin"),
+        ("samplers", "advance", "ban all"),
+        ("samplers", "pick", "giant"),
+        ("samplers", "pick", "hog"),
+        ("samplers", "close", "flood the output"),
+        ("stream", "open", "trap"),
+        ("stream", "push", "many"),
+        ("stream", "push", "flood the log"),
+        ("stream", "close", "spin"),
+    ];
+    let mut resident = Vec::new();
+    for _ in 0..3 {
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let streams = futures::future::join_all((0..8).map(async |client| {
+            let mut rounds = 0;
+            while rounds == 0 || !done.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(streamed_text(&server.stream(&neighbour(client)).await), alone[client]);
+                rounds += 1;
+            }
+        }));
+        let bad = async {
+            for (kind, at, how) in misdeeds {
+                let one = json!({ "id": "bad", "args": { "at": at, "how": how } });
+                let choice = if kind == "template" { json!({ kind: one }) } else { json!({ kind: [one] }) };
+                let (status, answer) = server.post("/v1/chat/completions", &using(choice)).await;
+                // Floods are dropped, and what a sampler does in `close` comes after the answer.
+                let expected = if how.starts_with("flood") { 200 } else { 500 };
+                assert_eq!(status, expected, "{how} in {at}: {answer}");
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        };
+        tokio::join!(streams, bad);
+        server.becomes_idle().await;
+        resident.push(server.resident() >> 20);
+    }
+    // The first round sets up what stays: threads, caches, instances' places.
+    assert!(resident[2] <= resident[0] + 16, "MiB resident after each round: {resident:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_leave_nothing_or_never_end() {
+    let server = start();
+    let with =
+        |how: &str| using(json!({ "samplers": [{ "id": "bad", "args": { "at": "advance", "how": how } }] }));
+    for how in ["ban all", "ban each"] {
+        let (status, answer) = server.post("/v1/chat/completions", &with(how)).await;
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        assert_eq!(status, 500, "{how}: {answer}");
+        assert!(message.contains("no token could be sampled: every token is banned"), "{how}: {message}");
+    }
+    let (status, answer) = server.post("/v1/chat/completions", &with("keep forcing")).await;
+    assert_eq!((status, &answer["choices"][0]["finish_reason"]), (200, &json!("length")), "{answer}");
+    assert_eq!(answer["usage"]["completion_tokens"], 40);
+    server.becomes_idle().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_that_may_be_skipped_is_reported_and_the_answer_goes_on() {
     let server = start();
@@ -79,6 +162,32 @@ async fn a_fault_that_may_be_skipped_is_reported_and_the_answer_goes_on() {
         let fault = &answer["minerva"]["plugins"][0]["fault"];
         assert!(fault.is_string() || fault.is_object(), "{at}: {answer}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_fails_too_often_is_out_of_service_for_a_while() {
+    let bad = format!("bad={}", guests().join("guest-misbehaving.wasm").display());
+    let flags = ["--plugin-breaker", "3/60s/2s", "--plugin-on-fault", "bad=skip"];
+    let server = Server::start_with(&[&["serve", "--port", "0", "--plugin", &bad], &flags[..]].concat());
+    let bad =
+        |how: &str| using(json!({ "samplers": [{ "id": "bad", "args": { "at": "pick", "how": how } }] }));
+    let fault = async |how: &str| {
+        let (status, answer) = server.post("/v1/chat/completions", &bad(how)).await;
+        assert_eq!(status, 200, "the operator says skip: {answer}");
+        answer["minerva"]["plugins"][0]["fault"].as_str().unwrap_or_default().to_owned()
+    };
+    for _ in 0..3 {
+        assert!(fault("panic").await.contains("in pick: trapped"));
+    }
+    assert!(fault("").await.contains("in open: is out of service until 20"));
+    let mut strict = bad("");
+    strict["minerva"]["samplers"][0]["on_fault"] = json!("fail");
+    let (status, answer) = server.post("/v1/chat/completions", &strict).await;
+    assert_eq!((status, &answer["error"]["fault"]), (503, &json!("suspended")), "{answer}");
+    let (_, list) = server.get("/v1/plugins").await;
+    assert_eq!(list["data"][0]["state"], "suspended", "{list}");
+    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+    assert_eq!(fault("").await, "");
 }
 
 #[test]

@@ -9,6 +9,9 @@ mod commands;
 mod conversation;
 mod folder;
 mod hostile;
+mod hostile_core;
 mod limits;
 mod loading;
+#[cfg(target_os = "linux")]
+mod memory;
 mod store;

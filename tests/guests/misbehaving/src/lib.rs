@@ -99,6 +99,12 @@ impl Sampler for BadSampler {
         match self.misdeed.now("advance") {
             Some("read the row") => drop(step.top(1)),
             Some("force for ever") => (0..100_000).for_each(|_| step.force(&[1])),
+            Some("ban all") => step.allow(&TokenSet::from_ids(&[])),
+            Some("ban each") => {
+                let all: Vec<Token> = (0..minerva_plugin::model::vocab_size()).collect();
+                step.bias(&all, &vec![f32::NEG_INFINITY; all.len()]);
+            }
+            Some("keep forcing") => step.force(&[1; 3]),
             Some("force outside") => step.force(&[u32::MAX]),
             Some("bias NaN") => step.bias(&[1], &[f32::NAN]),
             Some("bias infinite") => step.bias(&[1], &[f32::INFINITY]),
