@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, SystemTime};
 
 use minerva_engine::plugin::Plugins;
@@ -23,15 +24,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// The most plugins of one folder.
 const FILES_MAX: usize = 1_000;
 
-/// A folder that is watched. Dropping it ends that; the plugins stay.
+/// A folder that is watched. Dropping it ends that, and waits for nothing: a plugin that is being compiled may take
+/// minutes. The plugins stay.
 pub struct Folder {
-    woken: SyncSender<Wake>,
-    thread: Option<JoinHandle<()>>,
-}
-
-enum Wake {
-    Changed,
-    Stop,
+    stopped: Arc<AtomicBool>,
+    woken: SyncSender<()>,
 }
 
 impl Folder {
@@ -51,15 +48,23 @@ impl Folder {
         let failed = |source| Error::Folder { path: path.display().to_string(), source };
         let root = fs::canonicalize(path).map_err(failed)?;
         let (runtime, plugins) = (runtime.clone(), plugins.clone());
-        let mut state =
-            State { runtime, plugins, root, reserved, known: BTreeMap::new(), strange: BTreeSet::new() };
+        let stopped = Arc::new(AtomicBool::new(false));
+        let mut state = State {
+            runtime,
+            plugins,
+            root,
+            reserved,
+            known: BTreeMap::new(),
+            strange: BTreeSet::new(),
+            stopped: Arc::clone(&stopped),
+        };
         let (woken, wakes) = mpsc::sync_channel(1);
         let at_event = woken.clone();
         // Before the first look: what changes in between is looked at again.
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             if event.map_or(true, |event| is_change(event.kind)) {
                 // One that waits is enough.
-                let _ = at_event.try_send(Wake::Changed);
+                let _ = at_event.try_send(());
             }
         })
         .and_then(|mut watcher| watcher.watch(&state.root, RecursiveMode::NonRecursive).map(|()| watcher))
@@ -72,17 +77,15 @@ impl Folder {
             let _watcher = watcher;
             state.follow(&wakes);
         });
-        Ok(Self { woken, thread: Some(thread.map_err(failed)?) })
+        thread.map_err(failed)?;
+        Ok(Self { stopped, woken })
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // Waits, at most for as long as a plugin takes to load.
-        let _ = self.woken.send(Wake::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.stopped.store(true, Ordering::Relaxed);
+        let _ = self.woken.try_send(());
     }
 }
 
@@ -100,6 +103,7 @@ struct State {
     known: BTreeMap<String, Seen>,
     /// Files that were complained of because they can have no name.
     strange: BTreeSet<PathBuf>,
+    stopped: Arc<AtomicBool>,
 }
 
 struct Seen {
@@ -119,21 +123,19 @@ struct Stamp {
 }
 
 impl State {
-    fn follow(&mut self, wakes: &Receiver<Wake>) {
+    fn follow(&mut self, wakes: &Receiver<()>) {
         loop {
-            match wakes.recv_timeout(LOOK_AGAIN) {
-                Ok(Wake::Changed) => {
-                    // A file that is written for ever is looked at all the same, after a second.
-                    for _ in 0..10 {
-                        match wakes.recv_timeout(QUIET) {
-                            Ok(Wake::Changed) => std::thread::sleep(QUIET),
-                            Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                            Err(RecvTimeoutError::Timeout) => break,
-                        }
+            if wakes.recv_timeout(LOOK_AGAIN).is_ok() {
+                // A file that is written for ever is looked at all the same, after two seconds.
+                for _ in 0..10 {
+                    std::thread::sleep(QUIET);
+                    if self.is_stopped() || wakes.recv_timeout(QUIET).is_err() {
+                        break;
                     }
                 }
-                Ok(Wake::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.is_stopped() {
+                return;
             }
             if let Err(error) = self.look() {
                 tracing::warn!(folder = %self.root.display(), %error, "the plugins folder cannot be read");
@@ -159,9 +161,16 @@ impl State {
             }
         }
         for (name, path) in files {
+            if self.is_stopped() {
+                break;
+            }
             self.look_at(&name, &path);
         }
         Ok(())
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// The files that are plugins, by name.

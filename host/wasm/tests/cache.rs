@@ -50,7 +50,7 @@ fn what_was_compiled_once_is_loaded() {
     let runtime = hasty(&folder);
     let begun = Instant::now();
     let plugin = runtime.load("min-p", &bundled("sampler-min-p")).unwrap();
-    println!("loaded from the cache in {:?}", begun.elapsed());
+    eprintln!("loaded from the cache in {:?}", begun.elapsed());
     plugin.sampler.unwrap().open(&context(), &serde_json::json!({}), &[1]).map(drop).unwrap();
     // Another component is not there.
     assert!(runtime.load("redact", &bundled("stream-redact")).is_err());

@@ -25,7 +25,7 @@ fn alone(name: &str) {
         .unwrap();
     let said = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success() && said.contains("1 passed"), "{said}");
-    println!("{said}");
+    eprintln!("{said}");
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn thousand_sessions() {
     let before = resident();
     let sessions: Vec<Box<dyn Sampler>> = (0..1_000).map(|_| open()).collect();
     let bytes = resident() - before;
-    println!("1,000 sessions: {} KiB, {} KiB each", bytes >> 10, bytes / 1_024_000);
+    eprintln!("1,000 sessions: {} KiB, {} KiB each", bytes >> 10, bytes / 1_024_000);
     assert!(bytes <= 64 << 20, "{bytes} bytes");
     drop(sessions);
 }
@@ -69,7 +69,7 @@ fn ten_thousand_sessions() {
         let mut session = plugin.open(&context(), &Value::Null, &[1, 2]).unwrap();
         session.pick(&mut Step::default(), &cut).unwrap();
         // Closed, and dropped as those of cancelled requests are.
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             session.close().unwrap();
         }
     };
@@ -77,7 +77,7 @@ fn ten_thousand_sessions() {
     let before = resident();
     (0..10_000).for_each(cycle);
     let grown = resident().saturating_sub(before);
-    println!("10,000 sessions: {} KiB more than before", grown >> 10);
+    eprintln!("10,000 sessions: {} KiB more than before", grown >> 10);
     assert!(grown < 1 << 20, "{grown} bytes more");
     assert_eq!(runtime.sessions(), 0);
 }

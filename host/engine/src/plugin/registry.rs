@@ -29,23 +29,26 @@ impl Plugin {
     /// A native template.
     #[must_use]
     pub fn of_template(template: Arc<dyn Template>) -> Self {
-        Self { template: Some(Arc::clone(&template)), ..Self::nothing(template.identity()) }
+        let identity = template.identity().clone();
+        Self { template: Some(template), ..Self::nothing(identity) }
     }
 
     /// A native sampler.
     #[must_use]
     pub fn of_sampler(sampler: Arc<dyn SamplerPlugin>) -> Self {
-        Self { sampler: Some(Arc::clone(&sampler)), ..Self::nothing(sampler.identity()) }
+        let identity = sampler.identity().clone();
+        Self { sampler: Some(sampler), ..Self::nothing(identity) }
     }
 
     /// A native stream processor.
     #[must_use]
     pub fn of_stream(stream: Arc<dyn StreamPlugin>) -> Self {
-        Self { stream: Some(Arc::clone(&stream)), ..Self::nothing(stream.identity()) }
+        let identity = stream.identity().clone();
+        Self { stream: Some(stream), ..Self::nothing(identity) }
     }
 
-    fn nothing(identity: &Identity) -> Self {
-        Self { identity: identity.clone(), template: None, sampler: None, stream: None, limits: Vec::new() }
+    fn nothing(identity: Identity) -> Self {
+        Self { identity, template: None, sampler: None, stream: None, limits: Vec::new() }
     }
 
     /// The kinds that it is.
