@@ -18,7 +18,8 @@ pub struct Options {
     /// How long a step waits for samplers before it goes on without the late ones. Default 10 ms.
     pub sampling_patience: Duration,
     /// The part of the time that prompts get while a sequence generates: with a share f the time between two
-    /// tokens grows by up to 1/(1-f). Held between 0.05 and 0.95. Default 0.5.
+    /// tokens grows by up to 1/(1-f), and by more only where more prompts wait than sequences generate. Held between
+    /// 0.05 and 0.95. Default 0.5.
     pub prefill_share: f64,
     /// Whether what was decoded for one request may serve others. Default true.
     pub prefix_cache: bool,

@@ -5,7 +5,8 @@
 //! for those who generate earns them a credit of milliseconds, a chunk is as long as the credit lasts by a cost that
 //! is learned while running, and what it really took is paid from the credit. So a long prompt slows the others down
 //! by a known factor and never stops them: with a share f, the time between two tokens grows by 1/(1-f). Only the last
-//! chunk of a prompt may take a step's time more, which the next ones pay back: short prompts are done in one call.
+//! chunk of a prompt may take two steps' time more, which the next ones pay back: short prompts are done in one call.
+//! And where more prompts wait than sequences generate, they earn as many times more.
 //!
 //! The two are never in one call. With one KV stream for each slot every sequence of a call is computed at the length
 //! of the longest, so that a deep prompt would make everybody's token as dear as its own. For the same reason those who
@@ -95,8 +96,13 @@ pub struct Scheduler {
     credit: f64,
     /// What they earned in this step.
     earned: f64,
-    /// The slot after the one whose prompt was first in the last call.
+    /// What the calls for those who generate took in this step.
+    decode_ms: f64,
+    /// Whose prompt is first in the next call; if it is gone, the one after it.
     next_prompt: Slot,
+    /// How many more tokens it has before it is another one's turn. A turn is a whole chunk: prompts that advanced by
+    /// turns of a few tokens would all be late.
+    turn_left: u32,
 }
 
 impl Scheduler {
@@ -110,7 +116,16 @@ impl Scheduler {
             streams: limits.streams,
         };
         let (decode_cost, prefill_cost) = (CallCost::default(), CallCost::default());
-        Self { limits, decode_cost, prefill_cost, credit: 0.0, earned: 0.0, next_prompt: 0 }
+        Self {
+            limits,
+            decode_cost,
+            prefill_cost,
+            credit: 0.0,
+            earned: 0.0,
+            decode_ms: 0.0,
+            next_prompt: 0,
+            turn_left: 0,
+        }
     }
 
     /// The next calls for those who generate, one or two, or none where nobody does: one token each, and more where
@@ -156,11 +171,9 @@ impl Scheduler {
         self.decode_cost.learn(call.work, milliseconds(took));
     }
 
-    /// All calls of [`Scheduler::decode`], with all that belongs to them, took so long: prompts have earned their part.
+    /// All calls of [`Scheduler::decode`], with all that belongs to them, took so long: prompts will earn their part.
     pub fn earn(&mut self, took: Duration) {
-        let share = self.limits.prefill_share;
-        self.earned = milliseconds(took) * share / (1.0 - share);
-        self.credit += self.earned;
+        self.decode_ms = milliseconds(took);
     }
 
     /// The next call for prompts. `beside`: others are generating, so that it may last only as long as the credit.
@@ -176,11 +189,26 @@ impl Scheduler {
         };
         let mut room = self.limits.chunk_tokens;
         if beside {
+            // Where more wait than generate, all get on faster when the waiting come to generate soon: a step costs
+            // little more for many than for few.
+            let count = |generating| demands.iter().filter(|demand| demand.generating == generating).count();
+            #[expect(clippy::cast_precision_loss, reason = "there are at most a few hundred slots")]
+            let crowd = (count(false) as f64 / count(true).max(1) as f64).max(1.0);
+            let share = self.limits.prefill_share;
+            self.earned = self.decode_ms * share / (1.0 - share) * crowd;
+            self.credit += self.earned;
             room = room.min(self.affordable(first)?);
         } else {
             self.credit = 0.0;
         }
-        self.next_prompt = first.slot + 1;
+        if first.slot != self.next_prompt || self.turn_left == 0 {
+            self.turn_left = self.limits.chunk_tokens;
+        }
+        let given = first.pending.min(room);
+        self.turn_left = self.turn_left.saturating_sub(given);
+        let is_over = self.turn_left == 0 || given == first.pending;
+        self.next_prompt = if is_over { first.slot + 1 } else { first.slot };
+        self.turn_left = if is_over { 0 } else { self.turn_left };
         let mut parts = Vec::new();
         for demand in prompts {
             let tokens = demand.pending.min(room);
@@ -215,10 +243,9 @@ impl Scheduler {
         if self.credit < least_cost {
             return None;
         }
-        // The end of a prompt in two calls would cost a call more: it borrows the time of one step, and pays it back.
+        // The end of a prompt in two calls would cost a call more: it borrows the time of two steps, and pays it back.
         let rest = first.pending.min(self.limits.chunk_tokens);
-        let share = self.limits.prefill_share;
-        let longest = most + self.earned * (1.0 - share) / share;
+        let longest = most + 2.0 * self.decode_ms;
         if rest == first.pending && self.prefill_cost.of(Work::of_one(rest, first.depth))? <= longest {
             return Some(rest);
         }
@@ -259,11 +286,12 @@ mod tests {
     }
 
     /// Milliseconds of a call, roughly as measured of a 0.5B model on two cores: for each run of slots a pass over the
-    /// weights, and each token at the length of the longest sequence. Tokens of one sequence are cheaper than as many
-    /// of several.
+    /// weights, and each token at the length of the longest sequence. Many tokens of a sequence are cheaper each than
+    /// one of each of many sequences.
     fn ms(call: &Call) -> f64 {
         let Work { runs, tokens, length } = call.work;
-        let (each, attention) = if call.shares.len() > 1 { (2.0, 0.0033) } else { (1.2, 0.0005) };
+        let is_prefill = tokens as usize > call.shares.len() || call.shares.len() == 1;
+        let (each, attention) = if is_prefill { (1.2, 0.0005) } else { (2.0, 0.0033) };
         11.7 * f64::from(runs) + f64::from(tokens) * (each + attention * f64::from(length))
     }
 
@@ -368,9 +396,9 @@ mod tests {
             }
             depth += prefill.map_or(0, |call| call.work.tokens);
         }
-        // The end of a prompt may borrow the time of a step.
+        // The end of a prompt may borrow the time of two steps.
         let last = slower.pop().expect("a step");
-        assert!(last <= 1.1 / (1.0 - prefill_share) + 1.1, "{last}");
+        assert!(last <= slower.iter().copied().fold(1.1 / (1.0 - prefill_share), f64::max) + 2.1, "{last}");
         slower.sort_by(f64::total_cmp);
         Arrival { alone_ms, slower: slower[slower.len() * 99 / 100], longer: took / alone }
     }
@@ -412,7 +440,7 @@ mod tests {
     fn short_prompts_are_done_in_one_call_and_keep_to_their_share() {
         let mut scheduler = Scheduler::new(LIMITS);
         let generating: Vec<Demand> = (0..16).map(|slot| generating(slot, 100)).collect();
-        let prompt = Demand { slot: 16, pending: 56, depth: 0, generating: false };
+        let prompt = Demand { slot: 16, pending: 64, depth: 0, generating: false };
         let demands = [generating.as_slice(), &[prompt]].concat();
         // One after the other arrives; at first nothing is known of costs.
         (0..20).for_each(|_| {
@@ -421,10 +449,47 @@ mod tests {
         let steps: Vec<_> = (0..100).map(|_| step(&mut scheduler, &demands)).collect();
         let tokens: Vec<u32> =
             steps.iter().filter_map(|(.., call)| Some(call.as_ref()?.work.tokens)).collect();
-        assert!(tokens.iter().all(|tokens| *tokens == 56), "{tokens:?}");
+        assert!(tokens.iter().all(|tokens| *tokens == 64), "{tokens:?}");
         let sum = |of: fn(&(f64, f64, Option<Call>)) -> f64| steps.iter().map(of).sum::<f64>();
         let share = sum(|step| step.1) / sum(|step| step.0 + step.1);
         assert!((0.45..0.52).contains(&share), "{share}");
+    }
+
+    /// Sixteen requests at once, of 64 tokens in and out: the whole takes little longer than all prompts first, in
+    /// whole chunks, and then everybody together.
+    #[test]
+    fn a_crowd_that_arrives_together_is_soon_generating_together() {
+        let mut scheduler = Scheduler::new(LIMITS);
+        // It has seen others before.
+        (0..8).for_each(|_| {
+            step(
+                &mut scheduler,
+                &[generating(0, 64), Demand { slot: 1, pending: 500, depth: 0, generating: false }],
+            );
+        });
+        let (mut prompts, mut answers) = ([64_u32; 16], [64_u32; 16]);
+        let mut took = 0.0;
+        while answers.iter().any(|left| *left > 0) {
+            let demand = |slot: Slot| {
+                let (prompt, answer) = (prompts[slot as usize], answers[slot as usize]);
+                let depth = 128 - prompt - answer;
+                Demand { slot, pending: prompt.max(1), depth, generating: prompt == 0 }
+            };
+            let demands: Vec<Demand> =
+                (0..16).filter(|&slot| answers[slot as usize] > 0).map(demand).collect();
+            let (decode_ms, prefill_ms, prefill) = step(&mut scheduler, &demands);
+            took += decode_ms + prefill_ms;
+            for demand in demands.iter().filter(|demand| demand.generating) {
+                answers[demand.slot as usize] -= 1;
+            }
+            for share in prefill.into_iter().flat_map(|call| call.shares) {
+                prompts[share.slot as usize] -= share.tokens;
+            }
+        }
+        let one = |tokens: u32| Call::new(vec![(Share { slot: 0, tokens }, 0)]);
+        let all = Call::new((0..16).map(|slot| (Share { slot, tokens: 1 }, 96)).collect());
+        let best = 8.0 * ms(&one(128)) + 64.0 * ms(&all);
+        assert!(took < 1.2 * best, "{took:.0} ms, and at best {best:.0}");
     }
 
     #[test]
