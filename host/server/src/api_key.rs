@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use subtle::{Choice, ConstantTimeEq};
 
+use crate::body::refuse;
 use crate::failure::Failure;
 
 /// The keys that let a client in; without any, everyone is. Clones share them, so that they can be replaced while
@@ -76,8 +77,10 @@ pub(crate) async fn require(
     request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    keys.check(request.headers(), "an API key")?;
-    Ok(next.run(request).await)
+    match keys.check(request.headers(), "an API key") {
+        Ok(()) => Ok(next.run(request).await),
+        Err(failure) => Err(refuse(request, failure).await),
+    }
 }
 
 #[cfg(test)]

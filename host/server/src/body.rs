@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::body::BodyDataStream;
 use axum::extract::{FromRef, FromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, EXPECT};
@@ -44,22 +45,34 @@ pub(crate) async fn read(request: Request, limit: usize) -> Result<Bytes, Failur
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|_| Failure::malformed("the body could not be read to its end"))?;
         if bytes.len() + piece.len() > limit {
-            // Many clients send everything before they read a word: to them, an answer on a connection that
-            // is then closed under their hands would be a broken pipe.
-            let mut discarded = 0;
-            let discarding = async {
-                while let Some(Ok(piece)) = pieces.next().await
-                    && discarded < DISCARDED_BYTES_MAX
-                {
-                    discarded += piece.len();
-                }
-            };
-            let _ = tokio::time::timeout(DISCARDING_TIME_MAX, discarding).await;
+            discard(pieces).await;
             return Err(Failure::too_large(limit));
         }
         bytes.extend_from_slice(&piece);
     }
     Ok(bytes.freeze())
+}
+
+/// Reads the rest of a body that nobody wants. Many clients send everything before they read a word: to them, an
+/// answer on a connection that is then closed under their hands would be a broken pipe.
+pub(crate) async fn discard(mut pieces: BodyDataStream) {
+    let mut discarded = 0;
+    let discarding = async {
+        while let Some(Ok(piece)) = pieces.next().await
+            && discarded < DISCARDED_BYTES_MAX
+        {
+            discarded += piece.len();
+        }
+    };
+    let _ = tokio::time::timeout(DISCARDING_TIME_MAX, discarding).await;
+}
+
+/// Answers a request whose body is not read. Who asks before it sends a body sends none.
+pub(crate) async fn refuse(request: Request, failure: Failure) -> Failure {
+    if !request.headers().contains_key(EXPECT) {
+        discard(request.into_body().into_data_stream()).await;
+    }
+    failure
 }
 
 fn announced_length(headers: &HeaderMap) -> usize {

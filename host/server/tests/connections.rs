@@ -220,4 +220,9 @@ async fn a_body_far_beyond_the_limit_is_answered_all_the_same() {
     socket.write_all(head.as_bytes()).await.unwrap();
     let answer = read_until(&mut socket, "limit of 10000 bytes").await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    // And so is who may not ask at all.
+    fixture.app.options.api_keys.replace(vec!["secret".into()]);
+    let mut socket = send(server.address, &"x".repeat(20_000_000)).await;
+    let answer = read_until(&mut socket, "an API key is required").await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::api_key::ApiKeys;
 use crate::app::Options;
-use crate::body::read;
+use crate::body::{read, refuse};
 use crate::failure::Failure;
 use crate::nearest;
 
@@ -50,10 +50,12 @@ pub(crate) async fn require(
     let keys = &options.admin.keys;
     if keys.is_empty() {
         let message = "plugins cannot be changed over HTTP here: the server was started without --admin-key";
-        return Err(Failure::not_found(message));
+        return Err(refuse(request, Failure::not_found(message)).await);
     }
-    keys.check(request.headers(), "an administrator's key")?;
-    Ok(next.run(request).await)
+    match keys.check(request.headers(), "an administrator's key") {
+        Ok(()) => Ok(next.run(request).await),
+        Err(failure) => Err(refuse(request, failure).await),
+    }
 }
 
 #[derive(Deserialize)]
