@@ -104,7 +104,7 @@ mod tests {
         }
         let kept = |id: &str| store.messages(id).is_some();
         assert_eq!([kept("a"), kept("b"), kept("c")], [false, true, true]);
-        put(&store, "long", &"x".repeat(9_500));
+        put(&store, "long", &"x".repeat(9_800));
         assert_eq!([kept("b"), kept("c"), kept("long")], [false, false, true]);
         put(&store, "too long", &"x".repeat(10_001));
         assert!(!kept("too long") && kept("long"));
