@@ -18,7 +18,7 @@ use crate::constraint::Constraint;
 use crate::decoder::TextDecoder;
 use crate::dialect::{Piece, Reader, Wanted};
 use crate::event::{Event, FinishReason, Finished, Text, TokenLogprob, Usage};
-use crate::grammar::Grammar;
+use crate::grammar::{self, Grammar};
 use crate::model::{Encode, Token, Vocabulary};
 use crate::plugin::{Chunk, Kind, OnFault, Part, Prompt, Report, SessionContext};
 use crate::processing::{Item, Pipe};
@@ -148,6 +148,11 @@ fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<
         grammars: Arc::clone(&shared.grammars),
     };
     let may_think = matches!(&input, Input::Chat(chat) if chat.template_variables["enable_thinking"] == true);
+    let calls = [grammar::Kind::ToolCall, grammar::Kind::ToolCalls];
+    let dialect = match &grammar {
+        Some(grammar) if calls.contains(&grammar.kind) => shared.dialect.demanded(),
+        _ => shared.dialect,
+    };
     let grammar = grammar.map(|grammar| compile(shared, &grammar)).transpose()?;
     let mut wanted = None;
     let (prompt, mut stops, template) = match input {
@@ -177,7 +182,7 @@ fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<
         let native = Native::new(&params, shared.vocabulary.as_ref());
         let sampling =
             Sampling::new(params.clone(), seed, prompt.clone(), chain, constraint, native, end_tokens);
-        let reader = wanted.clone().and_then(|wanted| Reader::new(shared.dialect, wanted));
+        let reader = wanted.clone().and_then(|wanted| Reader::new(dialect, wanted));
         let mut decoder = TextDecoder::new(context.vocabulary, stops.clone());
         if reader.is_some() {
             decoder = decoder.showing(Arc::clone(&shared.marks));

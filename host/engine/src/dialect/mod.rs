@@ -148,6 +148,11 @@ impl Dialect {
         })
     }
 
+    /// The same family where a grammar demands calls: it demands them in one form, whatever the model's own is.
+    pub(crate) fn demanded(self) -> Self {
+        Self { calls: &[TOOL_CALL], noise: &[], channels: false, ..self }
+    }
+
     fn with_thinking(self, source: &str) -> Self {
         let thinking = if source.contains("</think>") && !self.channels { THINK } else { None };
         Self { thinking, ..self }

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use minerva_engine::request::{Chat, Input};
+use minerva_engine::request::{Chat, Grammar, Input};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,8 +16,8 @@ use crate::body::RawBody;
 use crate::failure::Failure;
 use crate::generation;
 use crate::json::{self, Object};
-use crate::openai::common;
-use crate::openai::unsupported_field;
+use crate::openai::tools::ToolChoice;
+use crate::openai::{common, grammar};
 use crate::origin::Origin;
 use crate::router::Shared;
 use crate::sse;
@@ -30,14 +30,16 @@ struct Body {
     system: Option<Blocks>,
     stop_sequences: Option<Vec<String>>,
     tools: Option<Vec<Object<WireTool>>>,
-    tool_choice: Option<Object<ToolChoice>>,
+    tool_choice: Option<Object<WireToolChoice>>,
     thinking: Option<Object<Thinking>>,
     chat_template_kwargs: Option<Map<String, Value>>,
 }
 
 #[derive(Deserialize)]
-struct ToolChoice {
+struct WireToolChoice {
     r#type: String,
+    name: Option<String>,
+    disable_parallel_tool_use: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +75,8 @@ async fn answer(
     if body.stop_sequences.is_some() {
         prepared.params.stop.clone_from(&stops);
     }
-    let chat = body.into_chat(&prepared.model)?;
+    let (chat, calls) = body.into_chat(&prepared.model)?;
+    prepared.grammar = grammar::one_of(prepared.grammar.take(), calls)?;
     let choices = prepared.submit(&request_id, vec![Input::Chat(chat)], count).await?;
     let head = Head {
         id: shared.ids.make("msg_"),
@@ -102,7 +105,7 @@ pub(crate) async fn count_tokens(State(shared): State<Shared>, body: Result<RawB
         let text = json::text(&body)?;
         let body: Body = json::read(text)?;
         let model = common::prepare(&shared.app, text, "messages")?.model;
-        let chat = body.into_chat(&model)?;
+        let (chat, _) = body.into_chat(&model)?;
         let origin = Origin { input: "messages", plugins: Vec::new() };
         let tokens = model.handle.tokenise(chat).await.map_err(|error| origin.failure(error))?;
         Ok(Json(TokenCount { input_tokens: tokens.len() }).into_response())
@@ -111,17 +114,16 @@ pub(crate) async fn count_tokens(State(shared): State<Shared>, body: Result<RawB
 }
 
 impl Body {
-    fn into_chat(self, model: &ServedModel) -> Result<Chat, Failure> {
-        let mut tools = content::tools(self.tools.unwrap_or_default())?;
-        match self.tool_choice.as_ref().map(|choice| choice.0.r#type.as_str()) {
-            None | Some("auto") => {}
-            Some("none") => tools.clear(),
-            Some("any" | "tool") => return Err(unsupported_field("tool_choice")),
-            Some(_) => {
-                let message = "`tool_choice.type` must be `auto`, `any`, `tool` or `none`";
-                return Err(Failure::invalid("tool_choice.type", message));
+    /// The conversation, and the calls of tools that must answer it, if any must.
+    fn into_chat(self, model: &ServedModel) -> Result<(Chat, Option<Grammar>), Failure> {
+        let tools = content::tools(self.tools.unwrap_or_default())?;
+        let (tools, calls) = match self.tool_choice {
+            None => (tools, None),
+            Some(Object(choice)) => {
+                let several = !choice.disable_parallel_tool_use.unwrap_or(false);
+                choice.into_choice()?.among(tools, several)?
             }
-        }
+        };
         let mut variables = self.chat_template_kwargs.unwrap_or_default();
         match self.thinking.as_ref().map(|thinking| thinking.0.r#type.as_str()) {
             None => {}
@@ -141,6 +143,25 @@ impl Body {
             messages.last().is_some_and(|last| last.role == "assistant" && last.tool_calls.is_empty());
         let template_variables = if variables.is_empty() { Value::Null } else { Value::Object(variables) };
         let reasoning = model.defaults.reasoning;
-        Ok(Chat { messages, tools, template_variables, continue_last, reasoning })
+        Ok((Chat { messages, tools, template_variables, continue_last, reasoning }, calls))
+    }
+}
+
+impl WireToolChoice {
+    fn into_choice(self) -> Result<ToolChoice, Failure> {
+        match (self.r#type.as_str(), self.name) {
+            ("auto", _) => Ok(ToolChoice::Auto),
+            ("none", _) => Ok(ToolChoice::None),
+            ("any", _) => Ok(ToolChoice::Required),
+            ("tool", Some(name)) => Ok(ToolChoice::Named(name)),
+            ("tool", None) => {
+                let message = "`tool_choice.name` is required where the type is `tool`";
+                Err(Failure::invalid("tool_choice.name", message))
+            }
+            _ => {
+                let message = "`tool_choice.type` must be `auto`, `any`, `tool` or `none`";
+                Err(Failure::invalid("tool_choice.type", message))
+            }
+        }
     }
 }

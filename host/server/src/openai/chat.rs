@@ -52,10 +52,7 @@ pub(crate) async fn create(
     prepared.params.logprobs = body.logprobs()?;
     let count = prepared.count(1)?;
     let (chat, calls) = body.into_chat(text, &prepared.model)?;
-    prepared.grammar = match (prepared.grammar.take(), calls) {
-        (Some(grammar), Some(_)) => return Err(grammar::both("tool_choice", &grammar.param)),
-        (grammar, calls) => grammar.or(calls),
-    };
+    prepared.grammar = grammar::one_of(prepared.grammar.take(), calls)?;
     let choices = prepared.submit(&request_id, vec![Input::Chat(chat)], count).await?;
 
     let head = Head::new(shared.ids.make("chatcmpl-"), &prepared.model);

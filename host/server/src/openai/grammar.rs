@@ -93,8 +93,35 @@ impl ResponseFormat {
     }
 }
 
+/// What a response's `text.format` says.
+pub(crate) fn of_format(r#type: &str, schema: Option<Value>) -> Result<Option<Grammar>, Failure> {
+    match (r#type, schema) {
+        ("text", _) => Ok(None),
+        ("json_object", _) => Ok(Some(grammar(Kind::JsonObject, String::new(), "text.format"))),
+        ("json_schema", Some(schema)) => {
+            Ok(Some(grammar(Kind::JsonSchema, schema.to_string(), "text.format.schema")))
+        }
+        ("json_schema", None) => {
+            let message = "`text.format.schema` is required where the type is `json_schema`";
+            Err(Failure::invalid("text.format.schema", message))
+        }
+        _ => {
+            let message = "`text.format.type` must be `text`, `json_object` or `json_schema`";
+            Err(Failure::invalid("text.format.type", message))
+        }
+    }
+}
+
+/// The one of two things that an answer must be; both cannot be obeyed.
+pub(crate) fn one_of(form: Option<Grammar>, calls: Option<Grammar>) -> Result<Option<Grammar>, Failure> {
+    match (form, calls) {
+        (Some(form), Some(_)) => Err(both("tool_choice", &form.param)),
+        (form, calls) => Ok(form.or(calls)),
+    }
+}
+
 /// Two fields say what an answer must be, and only one can be obeyed.
-pub(crate) fn both(first: &str, second: &str) -> Failure {
+fn both(first: &str, second: &str) -> Failure {
     let message = format!("`{first}` and `{second}` both say what the answer must be; send one of them");
     Failure::invalid(second, message)
 }

@@ -9,14 +9,12 @@ pub(crate) mod responses;
 mod message;
 mod sampling;
 mod sampling_values;
-mod tools;
+pub(crate) mod tools;
 
 mod chat_answers;
 mod chat_reply;
 mod chat_stream;
 mod completions_reply;
-mod grammar;
+pub(crate) mod grammar;
 mod logprobs;
 mod summary;
-
-pub(crate) use sampling::unsupported_field;

@@ -36,32 +36,47 @@ impl Body {
         for (at, tool) in tools.iter().enumerate() {
             check(tool, at)?;
         }
-        let calls = match self.tool_choice {
-            None | Some(ToolChoice::Auto) => None,
-            Some(ToolChoice::None) => return Ok((Vec::new(), None)),
-            Some(ToolChoice::Required) if tools.is_empty() => {
-                return Err(Failure::invalid(
-                    "tool_choice",
-                    "`tool_choice` is `required`, and there are no `tools`",
-                ));
+        self.tool_choice.unwrap_or_default().among(tools, self.parallel_tool_calls.unwrap_or(true))
+    }
+}
+
+impl ToolChoice {
+    /// Its name; a named function is `required` of one.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::None => "none",
+            Self::Required | Self::Named(_) => "required",
+        }
+    }
+
+    /// The tools that the template is to tell of, and the grammar of the calls where the answer must be such.
+    pub(crate) fn among(
+        self,
+        tools: Vec<Value>,
+        several: bool,
+    ) -> Result<(Vec<Value>, Option<Grammar>), Failure> {
+        let demanded = match self {
+            Self::Auto => None,
+            Self::None => return Ok((Vec::new(), None)),
+            Self::Required if tools.is_empty() => {
+                let message = "`tool_choice` demands a call, and there are no `tools`";
+                return Err(Failure::invalid("tool_choice", message));
             }
-            Some(ToolChoice::Required) => {
-                let several = self.parallel_tool_calls.unwrap_or(true);
-                Some(calls(if several { Kind::ToolCalls } else { Kind::ToolCall }, &tools))
-            }
-            Some(ToolChoice::Named(wanted)) => {
+            Self::Required => Some(calls(if several { Kind::ToolCalls } else { Kind::ToolCall }, &tools)),
+            Self::Named(wanted) => {
                 let is_wanted =
                     |tool: &&Value| tool.pointer("/function/name") == Some(&Value::from(&*wanted));
                 let Some(tool) = tools.iter().find(is_wanted) else {
-                    let param = "tool_choice.function.name";
+                    let wanted = nearest::shown(&wanted);
                     let message =
-                        format!("`{param}` is `{}`, and none of the `tools` is", nearest::shown(&wanted));
-                    return Err(Failure::invalid(param, message));
+                        format!("`tool_choice` names `{wanted}`, and none of the `tools` is called so");
+                    return Err(Failure::invalid("tool_choice", message));
                 };
                 Some(calls(Kind::ToolCall, std::slice::from_ref(tool)))
             }
         };
-        Ok((tools, calls))
+        Ok((tools, demanded))
     }
 }
 
@@ -92,16 +107,20 @@ fn check(tool: &Value, at: usize) -> Result<(), Failure> {
 }
 
 /// Whether the model calls a tool.
-enum ToolChoice {
+#[derive(Default)]
+pub(crate) enum ToolChoice {
+    #[default]
     Auto,
     None,
     Required,
     Named(String),
 }
 
+/// The function's name stands below `function` in a chat, and beside the type in a response.
 #[derive(Deserialize)]
 struct Named {
-    function: Object<NamedFunction>,
+    function: Option<Object<NamedFunction>>,
+    name: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -130,9 +149,9 @@ impl<'de> Deserialize<'de> for ToolChoice {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ToolChoice, A::Error> {
-                let Named { function: Object(NamedFunction { name }) } =
-                    Named::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(ToolChoice::Named(name))
+                let named = Named::deserialize(MapAccessDeserializer::new(map))?;
+                let name = named.function.map(|function| function.0.name).or(named.name);
+                name.map(ToolChoice::Named).ok_or_else(|| de::Error::missing_field("function"))
             }
         }
 

@@ -18,8 +18,10 @@ use self::input::WireInput;
 pub(crate) use self::store::Store;
 use self::stream::Streaming;
 use super::common;
+use super::grammar;
 use super::message;
-use super::sampling::{token_limit, unsupported_field};
+use super::sampling::token_limit;
+use super::tools::ToolChoice;
 use crate::admission::Admission;
 use crate::app::ServedModel;
 use crate::body::RawBody;
@@ -40,7 +42,8 @@ struct Body {
     store: Option<bool>,
     max_output_tokens: Option<i64>,
     tools: Option<Vec<Object<WireTool>>>,
-    tool_choice: Option<Value>,
+    tool_choice: Option<ToolChoice>,
+    parallel_tool_calls: Option<bool>,
     text: Option<Object<Text>>,
     reasoning: Option<Object<Reasoning>>,
     truncation: Option<String>,
@@ -57,6 +60,7 @@ struct Text {
 #[derive(Deserialize)]
 struct Format {
     r#type: String,
+    schema: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -95,12 +99,18 @@ pub(crate) async fn create(
         None => Vec::new(),
         Some(id) => shared.responses.messages(id).ok_or_else(|| unknown(id).param("previous_response_id"))?,
     };
-    let Body { input, instructions, previous_response_id, tools, reasoning, metadata, .. } = body;
+    let Body { input, instructions, previous_response_id, tools, reasoning, metadata, text: form, .. } = body;
+    let format = form.and_then(|form| form.0.format).map(|format| format.0);
+    let format_type = format.as_ref().map_or("text", |format| format.type_name());
+    if let Some(Format { r#type, schema }) = format {
+        let form = grammar::of_format(&r#type, schema)?;
+        prepared.grammar = prepared.grammar.take().or(form);
+    }
     messages.extend(input.into_messages()?);
     let tools = tools.unwrap_or_default();
     let tools = tools.into_iter().enumerate().map(|(at, tool)| tool.0.into_openai(at));
     let tools = tools.collect::<Result<Vec<_>, _>>()?;
-    let calls_tools = !body.tool_choice.as_ref().is_some_and(|choice| choice == "none");
+    let choice = body.tool_choice.unwrap_or_default();
     let effort = reasoning.and_then(|reasoning| reasoning.0.effort);
     let head = Head {
         id: shared.ids.make("resp_"),
@@ -110,7 +120,8 @@ pub(crate) async fn create(
         metadata: metadata.unwrap_or_default(),
         is_stored: body.store.unwrap_or(true),
         tools: tools.iter().map(flat_tool).collect(),
-        tool_choice: if calls_tools { "auto" } else { "none" },
+        tool_choice: choice.as_str(),
+        format: format_type,
         effort: effort.clone(),
         max_output_tokens: prepared.params.max_tokens,
         temperature: prepared.params.temperature,
@@ -119,7 +130,8 @@ pub(crate) async fn create(
         messages: messages.clone(),
         store: shared.responses.clone(),
     };
-    let tools = if calls_tools { tools } else { Vec::new() };
+    let (tools, calls) = choice.among(tools, body.parallel_tool_calls.unwrap_or(true))?;
+    prepared.grammar = grammar::one_of(prepared.grammar.take(), calls)?;
     let chat = chat(&prepared.model, instructions, messages, tools, effort, body.chat_template_kwargs);
     let choices = prepared.submit(&request_id, vec![Input::Chat(chat)], count).await?;
     let mut answer = Answer::new(head, &shared.ids);
@@ -177,28 +189,6 @@ fn chat(
 
 impl Body {
     fn refuse_unsupported(&self) -> Result<(), Failure> {
-        let format = self.text.as_ref().and_then(|text| text.0.format.as_ref());
-        match format.map(|format| format.0.r#type.as_str()) {
-            None | Some("text") => {}
-            Some("json_object" | "json_schema") => return Err(unsupported_field("text.format")),
-            Some(_) => {
-                let message = "`text.format.type` must be `text`, `json_object` or `json_schema`";
-                return Err(Failure::invalid("text.format.type", message));
-            }
-        }
-        match &self.tool_choice {
-            None | Some(Value::Null) => {}
-            Some(Value::String(choice)) if choice == "auto" || choice == "none" => {}
-            Some(Value::String(choice)) if choice == "required" => {
-                return Err(unsupported_field("tool_choice"));
-            }
-            Some(Value::Object(_)) => return Err(unsupported_field("tool_choice")),
-            Some(_) => {
-                let message =
-                    "`tool_choice` must be `auto`, `none`, `required` or an object that names a function";
-                return Err(Failure::invalid("tool_choice", message));
-            }
-        }
         if self.truncation.as_deref().is_some_and(|truncation| truncation != "disabled") {
             let message = "`truncation` must be `disabled`: a conversation is never cut silently";
             return Err(Failure::not_supported(message).param("truncation"));
@@ -208,6 +198,16 @@ impl Body {
             return Err(Failure::not_supported(message).param("background"));
         }
         Ok(())
+    }
+}
+
+impl Format {
+    fn type_name(&self) -> &'static str {
+        match self.r#type.as_str() {
+            "json_object" => "json_object",
+            "json_schema" => "json_schema",
+            _ => "text",
+        }
     }
 }
 
