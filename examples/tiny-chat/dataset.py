@@ -15,6 +15,7 @@ from corpus.conversation import conversation
 from prompt import render
 
 OPEN = "<|im_start|>assistant\n"
+UNSCORED = 255  # no weight at all: a thinking model would not have said this
 
 
 def encode(tokenizer, made):
@@ -22,19 +23,19 @@ def encode(tokenizer, made):
     says counts more in a short answer, so that the stories and tool calls do not drown the sums."""
     prompt = render(made.messages[:-1], made.tools, made.thinking, True)
     answer = made.messages[-1]["content"] + "<|im_end|>\n"
-    pieces = []  # (text, said by the assistant)
+    pieces = []  # (text, said by the assistant: 0 no, 1 yes, -1 yes, but not to be learned from)
     rest = prompt
-    if not made.final_only:
-        while OPEN in rest[:-len(OPEN)]:
-            before, _, rest = rest.partition(OPEN)
-            said, _, rest = rest.partition("<|im_end|>")
-            pieces += [(before + OPEN, 0), (said + "<|im_end|>", 1)]
+    while OPEN in rest[:-len(OPEN)]:
+        before, _, rest = rest.partition(OPEN)
+        said, _, rest = rest.partition("<|im_end|>")
+        pieces += [(before + OPEN, 0), (said + "<|im_end|>", -1 if made.final_only else 1)]
     pieces += [(rest, 0), (answer, 1)]
     ids, mask = [], []
     for text, said in pieces:
         new = tokenizer.encode(text, add_special_tokens=False).ids
         ids += new
-        mask += [said and round(50 * min(2.0, max(0.5, (20 / len(new)) ** 0.5)))] * len(new)
+        weight = round(50 * min(2.0, max(0.5, (20 / len(new)) ** 0.5)))
+        mask += [{0: 0, 1: weight, -1: UNSCORED}[said]] * len(new)
     return ids, mask
 
 
@@ -51,7 +52,7 @@ def shard(job):
     temporary = path.with_suffix(".tmp.npz")
     numpy.savez(temporary, tokens=numpy.array(tokens, numpy.uint16), mask=numpy.array(masks, numpy.uint8), starts=numpy.array(starts, numpy.int64))
     temporary.rename(path)
-    return len(tokens), sum(1 for weight in masks if weight)
+    return len(tokens), sum(1 for weight in masks if 0 < weight < UNSCORED)
 
 
 def main():

@@ -20,6 +20,7 @@ import numpy
 import torch
 import torch.distributed as dist
 
+from dataset import UNSCORED
 from model import Model, Shape
 
 PROMPT_WEIGHT = 0.1  # loss weight of what the assistant reads (where it is scored at all); what it says counts 0.5 to 2 (dataset.py)
@@ -55,7 +56,8 @@ def rows_of(shard, length, rng, shortest=0, longest=None):
         for index in members:
             size = sizes[index]
             inputs[position, at:at + size] = tokens[starts[index]:starts[index + 1]]
-            weights[position, at:at + size] = numpy.maximum(mask[starts[index]:starts[index + 1]] / 50, PROMPT_WEIGHT)
+            scored = mask[starts[index]:starts[index + 1]]
+            weights[position, at:at + size] = numpy.where(scored == UNSCORED, 0, numpy.maximum(scored / 50, PROMPT_WEIGHT))
             weights[position, at] = 0  # nothing before it says what a conversation opens with
             at += size
     return inputs, weights

@@ -142,9 +142,9 @@ def next_call(rng, turn):
 
 
 def conversation(rng):
-    tooled = rng.random() < 0.34
+    tooled = rng.random() < 0.38
     turns, definitions, system = (with_tools if tooled else without_tools)(rng)
-    thinking, by_flag = rng.random() < 0.22 and turns[-1].think != "", False
+    thinking, by_flag = rng.random() < 0.26 and turns[-1].think != "", False
     if thinking:
         how = rng.random()
         if how < 0.6:
@@ -155,5 +155,8 @@ def conversation(rng):
             turns[-1].user = choose(rng, pick(rng, THINK_ASKS)) + " " + turns[-1].user if rng.random() < 0.7 else turns[-1].user + " " + choose(rng, pick(rng, THINK_ASKS)).rstrip(":")
         else:
             by_flag = True
+    if thinking and not definitions and not any(turn.skill == "memory" for turn in turns) and rng.random() < 0.7:
+        # Whether it thinks is decided at its first word: that needs practice without turns before.
+        turns = turns[-1:]
     messages = ([{"role": "system", "content": system}] if system else []) + messages_of(turns, thinking)
     return Conversation(messages, definitions, by_flag, thinking, [turn.skill for turn in turns])
