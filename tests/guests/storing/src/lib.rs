@@ -22,11 +22,7 @@ struct Storing;
 
 impl Guest for Storing {
     fn describe() -> About {
-        About {
-            version: "0.1.0".to_owned(),
-            summary: "Remembers.".to_owned(),
-            args_schema: String::new(),
-        }
+        About { version: "0.1.0".to_owned(), summary: "Remembers.".to_owned(), args_schema: String::new() }
     }
 
     fn render(_: Chat, args: String) -> Result<Prompt, String> {
