@@ -194,7 +194,8 @@ impl Reader {
         }
         let keep = marks.iter().map(|(mark, _)| overlap(&self.held, mark)).max().unwrap_or(0);
         let mut end = self.held.len() - if last { 0 } else { keep };
-        if !marks.is_empty() && !(last && self.calls.made == 0) {
+        let is_whole_answer = last && self.calls.made == 0;
+        if !marks.is_empty() && !is_whole_answer {
             // White space before a call is not part of the text.
             end = self.held[..end].trim_end().len();
         }

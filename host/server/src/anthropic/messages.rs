@@ -90,7 +90,7 @@ async fn answer(
     }
     let mut answer = Answer::default();
     generation::collect(choices, &prepared.origin, admission, |_, event| answer.add(event)).await?;
-    Ok(Json(answer.into_message(head)).into_response())
+    Ok(Json(answer.into_message(&head)).into_response())
 }
 
 #[derive(Serialize)]

@@ -131,7 +131,7 @@ impl Answer {
         self.blocks.push(Gathered::Tool { index: of, id, name, arguments: more });
     }
 
-    pub(super) fn into_message(self, head: Head) -> Message {
+    pub(super) fn into_message(self, head: &Head) -> Message {
         let Self { blocks, finished } = self;
         let called_tools = blocks.iter().any(|block| matches!(block, Gathered::Tool { .. }));
         let ended = finished.as_ref().map(|finished| stop_reason(finished, called_tools, &head.stops));

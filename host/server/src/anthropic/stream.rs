@@ -37,11 +37,14 @@ enum Said<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta<'a> {
-    TextDelta { text: &'a str },
-    ThinkingDelta { thinking: &'a str },
-    InputJsonDelta { partial_json: &'a str },
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: &'a str },
 }
 
 #[derive(Serialize)]
@@ -105,11 +108,11 @@ impl Encode for Streaming {
             Event::Text(text) if text.text.is_empty() => {}
             Event::Text(text) => {
                 self.open(Open::Text, Block::Text { text: String::new() }, frames);
-                self.delta(Delta::TextDelta { text: &text.text }, frames);
+                self.delta(Delta::Text { text: &text.text }, frames);
             }
             Event::Reasoning(thinking) => {
                 self.open(Open::Thinking, Block::Thinking { thinking: String::new(), signature: "" }, frames);
-                self.delta(Delta::ThinkingDelta { thinking: &thinking }, frames);
+                self.delta(Delta::Thinking { thinking: &thinking }, frames);
             }
             Event::Tool(ToolDelta { index, id, name, arguments }) => {
                 self.called_tools = true;
@@ -117,7 +120,7 @@ impl Encode for Streaming {
                 let input = serde_json::from_str("{}").unwrap_or_else(|_| RawValue::NULL.to_owned());
                 self.open(Open::Tool(index), Block::ToolUse { id, name, input }, frames);
                 if !arguments.is_empty() {
-                    self.delta(Delta::InputJsonDelta { partial_json: &arguments }, frames);
+                    self.delta(Delta::InputJson { partial_json: &arguments }, frames);
                 }
             }
             // Anthropic's messages have no place for what plugins say.
