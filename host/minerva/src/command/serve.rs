@@ -183,11 +183,11 @@ fn announce(minerva: &Minerva, name: &str, address: &str) {
     let handle = minerva.handle();
     let info = handle.info();
     let plugins: Vec<_> = minerva.plugins().list();
-    let listed = |kind| {
-        plugins
-            .iter()
-            .find(|plugin| plugin.kinds().any(|of| of == kind))
-            .map(|plugin| plugin.identity.name.clone())
+    // Those of the tree that go with any question; a JSON repairer would make nothing of a story.
+    let listed = |kind, with_any_question: &str| {
+        let mut fitting = plugins.iter().filter(|plugin| plugin.kinds().any(|of| of == kind));
+        let first = fitting.clone().next();
+        fitting.find(|plugin| plugin.identity.name == with_any_question).or(first)
     };
     println!("{name} on {}: {} sequences of {} tokens", info.device, info.slots, info.context);
     for plugin in &plugins {
@@ -198,9 +198,13 @@ fn announce(minerva: &Minerva, name: &str, address: &str) {
     let curl = format!("curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d");
     println!("{curl} '{{\"messages\":[{{\"role\":\"user\",\"content\":\"What is a plugin?\"}}]}}'\n");
     let mut choice = serde_json::Map::new();
-    for (kind, key) in [(Kind::Template, "template"), (Kind::Sampler, "samplers"), (Kind::Stream, "stream")] {
-        if let Some(id) = listed(kind) {
-            let one = serde_json::json!({ "id": id });
+    for (kind, key, shown) in [
+        (Kind::Template, "template", "persona"),
+        (Kind::Sampler, "samplers", "min-p"),
+        (Kind::Stream, "stream", "redact"),
+    ] {
+        if let Some(plugin) = listed(kind, shown) {
+            let one = serde_json::json!({ "id": plugin.identity.name });
             choice.insert(key.into(), if kind == Kind::Template { one } else { serde_json::json!([one]) });
         }
     }
