@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use minerva_engine::plugin::{Error, Fault, Identity, SessionContext};
 use minerva_engine::step::Step;
@@ -10,6 +10,7 @@ use wasmtime::component::{Instance as Wasm, InstancePre, ResourceTable};
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::Limits;
+use crate::deadline::Deadline;
 use crate::runtime::{Permit, Runtime};
 use crate::state::{Phase, Quota, Rows, Speaker, State, WORK_BYTES_MAX};
 use crate::ticker::Ticker;
@@ -78,9 +79,12 @@ impl Component {
         };
         let mut store = Store::new(self.runtime.engine(), state);
         store.limiter(|state| &mut state.quota);
-        store.epoch_deadline_callback(|store| match store.data().deadline {
-            Some(deadline) if Instant::now() >= deadline => Ok(UpdateDeadline::Interrupt),
-            _ => Ok(UpdateDeadline::Continue(1)),
+        store.epoch_deadline_callback(|mut store| {
+            Ok(match store.data_mut().deadline.as_mut().map(Deadline::left) {
+                Some(None) => UpdateDeadline::Interrupt,
+                Some(Some(left)) => UpdateDeadline::Continue(Ticker::ticks(left)),
+                None => UpdateDeadline::Continue(Ticker::ticks(Duration::MAX)),
+            })
         });
         store.set_hostcall_fuel(limits.output_bytes);
         let (pre, identity, limits) = (self.pre.clone(), self.identity.clone(), Arc::clone(&self.limits));
@@ -118,9 +122,9 @@ impl Instance {
         state.quota.work_left = WORK_BYTES_MAX;
         let result = {
             let _running = self.permit.runtime().ticker().call();
-            // None, and so no end, where the sum is beyond what the clock can say.
-            self.store.data_mut().deadline = Instant::now().checked_add(deadline);
-            self.store.set_epoch_deadline(Ticker::ticks(deadline));
+            self.store.data_mut().deadline = Deadline::of(deadline);
+            // The first look is early: what the thread has computed before is then known.
+            self.store.set_epoch_deadline(1);
             body(&mut self.store)
         };
         result.map_err(|error| {

@@ -43,6 +43,7 @@ mod wasi;
 mod error;
 mod fault;
 mod limits;
+mod deadline;
 mod ticker;
 
 pub use error::Error;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use minerva_engine::plugin::{Fault, SessionContext};
 use minerva_engine::step::Step;
@@ -10,6 +9,7 @@ use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 
 use crate::Limits;
+use crate::deadline::Deadline;
 use crate::fault::Denied;
 use crate::imports::constraints::Patterns;
 use crate::store::Store;
@@ -31,7 +31,7 @@ pub(crate) struct State {
     pub(crate) phase: Phase,
     pub(crate) rows: Rows,
     /// When the call under way has to be over.
-    pub(crate) deadline: Option<Instant>,
+    pub(crate) deadline: Option<Deadline>,
 }
 
 /// Who a log line is from.
