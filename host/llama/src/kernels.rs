@@ -10,7 +10,8 @@
 //! - The K types and IQ4_XS: not exact. From eight tokens on they are unpacked into tiles of their own; Q2_K and Q4_K
 //!   are repacked, for kernels that differ between one token, four, and more.
 //!
-//! Elsewhere nothing was tried, and nothing is claimed.
+//! Elsewhere nothing was tried, and nothing is claimed: neither on other processors nor on those with AMX, which has
+//! kernels of its own.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -27,6 +28,7 @@ pub(crate) fn are_exact(path: &Path) -> bool {
     };
     cfg!(target_arch = "x86_64")
         && !has_llamafile()
+        && !has_amx()
         && types(path).is_some_and(|types| types.iter().all(exact))
 }
 
@@ -34,6 +36,12 @@ pub(crate) fn are_exact(path: &Path) -> bool {
 pub(crate) fn has_llamafile() -> bool {
     // SAFETY: says how it was compiled.
     unsafe { sys::ggml_cpu_has_llamafile() != 0 }
+}
+
+/// Whether ggml computes with AMX.
+fn has_amx() -> bool {
+    // SAFETY: says how it was compiled.
+    unsafe { sys::ggml_cpu_has_amx_int8() != 0 }
 }
 
 /// The types of the weights in a file, if it can be read and is whole: of a split model it has but a part.

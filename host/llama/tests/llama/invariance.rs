@@ -116,7 +116,7 @@ fn what_a_model_says_of_its_batches_is_true() {
 #[test]
 fn the_common_types_are_exact_where_the_build_allows_it() {
     let info = minerva_llama::system_info().expect("llama.cpp starts");
-    if cfg!(target_arch = "x86_64") && !info.contains("LLAMAFILE = 1") {
+    if cfg!(target_arch = "x86_64") && !info.contains("LLAMAFILE = 1") && !info.contains("AMX_INT8 = 1") {
         for quantization in [TensorType::Q4_0, TensorType::Q8_0, TensorType::F16] {
             assert!(model(Kind::Llama, quantization, 4).info().capabilities.batch_invariant);
         }
