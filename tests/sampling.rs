@@ -5,9 +5,12 @@ use serde_json::{Value, json};
 use crate::harness::{Server, asking};
 
 /// More than 2,000 tokens, over several requests and seeds, drawn by min-p in WebAssembly and by min-p built in.
+///
+/// One request after the other, each from its beginning: not all machines have kernels that compute the same logits
+/// for other batches, and this is about sampling.
 #[tokio::test(flavor = "multi_thread")]
 async fn min_p_as_a_plugin_chooses_what_min_p_built_in_chooses() {
-    let server = Server::start(&["-np", "4"]);
+    let server = Server::start(&["-np", "1", "--no-cache-prompt"]);
     let questions =
         ["Tell me a story about a cat.", "Tell me a story about the sea.", "What is Minerva?", "Hello!"];
     let mut tokens = 0;
@@ -30,8 +33,9 @@ async fn min_p_as_a_plugin_chooses_what_min_p_built_in_chooses() {
         // The log-probabilities name every token that was chosen.
         native["logprobs"] = json!(true);
         plugin["logprobs"] = json!(true);
-        let (native, plugin) = tokio::join!(chosen(&server, &native), chosen(&server, &plugin));
-        assert_eq!(native, plugin, "seed {seed}");
+        let (native, plugin) = (chosen(&server, &native).await, chosen(&server, &plugin).await);
+        let differ = native.iter().zip(&plugin).position(|(native, plugin)| native != plugin);
+        assert_eq!((differ, native.len()), (None, plugin.len()), "the token of seed {seed} that is another");
         tokens += native.len();
     }
     assert!(tokens >= 2000, "only {tokens} tokens were compared");
