@@ -28,7 +28,7 @@ test: setup plugins
 	@echo "--- testing the plugins' own logic"
 	cd plugins && cargo test --workspace
 	@echo "--- testing the host"
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 check: setup
 	cargo fmt --all --check
