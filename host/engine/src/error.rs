@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::request::Deadline;
 use crate::{builtin, model, plugin};
 
 /// Why a request was refused or broken off.
@@ -58,6 +59,17 @@ pub enum Error {
         /// How long it may stand still.
         limit: Duration,
     },
+    /// The request missed one of its deadlines.
+    #[error(
+        "{} within {} ms, the limit of this request; ask again when less is going on, or allow it more time",
+        missed(*.deadline), .limit.as_millis()
+    )]
+    Late {
+        /// Which.
+        deadline: Deadline,
+        /// How long it had.
+        limit: Duration,
+    },
     /// The engine is going away.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -68,4 +80,12 @@ pub enum Error {
 
 fn asked(max_tokens: Option<u32>) -> String {
     max_tokens.map_or_else(String::new, |count| format!(" and {count} more were asked for"))
+}
+
+fn missed(deadline: Deadline) -> &'static str {
+    match deadline {
+        Deadline::Queue => "no sequence was free for the request",
+        Deadline::FirstToken => "no token came",
+        Deadline::Total => "the answer was not complete",
+    }
 }

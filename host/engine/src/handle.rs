@@ -42,7 +42,7 @@ impl Engine {
         let dialect = dialect(&options, template.source())?;
         let marks = marks(dialect, vocabulary.as_ref());
         let end_tokens = (0..info.vocabulary_size).filter(|&token| vocabulary.is_end(token)).collect();
-        let queue = Arc::new(Queue::new(options.queue_limit));
+        let queue = Arc::new(Queue::new(options.queue_limit, options.priority_step));
         let gauges = Arc::new(Gauges::default());
         // One wake-up that waits is as good as many.
         let (wake, woken) = crossbeam_channel::bounded(1);

@@ -9,6 +9,10 @@ use crate::grammar;
 pub struct Options {
     /// Most requests that wait for a slot; one more is [`Error::Overloaded`](crate::Error::Overloaded). Default 256.
     pub queue_limit: usize,
+    /// The head start in the queue that a step of [`Params::priority`](crate::request::Params::priority) is: a request
+    /// is passed by one of a higher priority that comes within so long behind it, for each step, and by no later one.
+    /// Default 10 s.
+    pub priority_step: Duration,
     /// Most tokens that wait for a stream's reader before its sequence pauses. Default 256.
     pub token_buffer: usize,
     /// How long a stream may stand still before it is cancelled. Default 60 s.
@@ -38,6 +42,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             queue_limit: 256,
+            priority_step: Duration::from_secs(10),
             token_buffer: 256,
             stall_limit: Duration::from_secs(60),
             sampling_threads: 2,

@@ -78,6 +78,7 @@ pub(crate) async fn generate(
     answers: usize,
 ) -> Result<Vec<Generation>, Error> {
     let preparing = Arc::clone(&shared);
+    let (priority, deadlines) = (request.params.priority, request.params.deadlines);
     let prepared = blocking(move || prepare(&preparing, request, answers)).await?;
 
     let (mut submissions, mut generations) = (Vec::new(), Vec::new());
@@ -101,6 +102,7 @@ pub(crate) async fn generate(
             leads,
             follows,
             reader: sequence::Reader { tokens, end },
+            deadlines,
             submitted: Instant::now(),
         });
         let answer = Answer {
@@ -120,7 +122,7 @@ pub(crate) async fn generate(
         let events = Box::pin(futures::stream::unfold(answer, Answer::next).fuse());
         generations.push(Generation { events, prompt_tokens, seed });
     }
-    shared.submit(submissions)?;
+    shared.submit(submissions, priority)?;
     Ok(generations)
 }
 

@@ -1,6 +1,7 @@
 //! What is asked of the engine: plain data, no JSON but where a plugin or a tool brings its own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -163,7 +164,7 @@ pub struct ToolCall {
     pub arguments: String,
 }
 
-/// How to sample, and when to stop. Defaults are llama-server's.
+/// How to sample, when to stop, and how urgent it is. Defaults are llama-server's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Params {
     /// The most tokens to generate; `None` is up to the end of the context.
@@ -212,6 +213,49 @@ pub struct Params {
     pub logprobs: Option<u32>,
     /// Take over what was decoded for other requests, and leave them what is decoded for this one.
     pub cache_prompt: bool,
+    /// Who gets a slot first: the higher, and of equals who came first. A step more is a head start of
+    /// [`Options::priority_step`](crate::Options::priority_step), so that nobody waits for ever.
+    pub priority: i8,
+    /// How long the request may take.
+    pub deadlines: Deadlines,
+}
+
+/// How long a request may take; `None` is as long as it likes. One that is late ends with
+/// [`Error::Late`](crate::Error::Late). All count from when it is put into the queue, and are looked at between calls
+/// of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deadlines {
+    /// Until it has a slot.
+    pub queue: Option<Duration>,
+    /// Until its first token.
+    pub first_token: Option<Duration>,
+    /// Until its end.
+    pub total: Option<Duration>,
+}
+
+/// What a request must reach in time, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Deadline {
+    /// A slot.
+    Queue,
+    /// Its first token.
+    FirstToken,
+    /// Its end.
+    Total,
+}
+
+impl Deadlines {
+    /// The first deadline that a request has missed after so long, and how much time it had. `next` is what it has not
+    /// reached.
+    pub(crate) fn missed(&self, next: Deadline, elapsed: Duration) -> Option<(Deadline, Duration)> {
+        let limits = [
+            (Deadline::Queue, self.queue),
+            (Deadline::FirstToken, self.first_token),
+            (Deadline::Total, self.total),
+        ];
+        let limits = limits.into_iter().filter_map(|(deadline, limit)| Some((deadline, limit?)));
+        limits.filter(|(deadline, limit)| *deadline >= next && elapsed > *limit).min()
+    }
 }
 
 impl Default for Params {
@@ -240,6 +284,8 @@ impl Default for Params {
             logit_bias: Vec::new(),
             logprobs: None,
             cache_prompt: true,
+            priority: 0,
+            deadlines: Deadlines::default(),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::Error;
 use crate::event::FinishReason;
 use crate::model::{Slot, Token};
 use crate::plugin::Report;
+use crate::request::{Deadline, Deadlines};
 use crate::sampling::{Chosen, Sampling};
 use crate::scheduler::Demand;
 
@@ -29,6 +30,7 @@ pub(crate) struct Submission {
     /// Whose prompt it waits for.
     pub follows: Option<Follow>,
     pub reader: Reader,
+    pub deadlines: Deadlines,
     pub submitted: Instant,
 }
 
@@ -36,6 +38,11 @@ impl Submission {
     /// Whether it need not wait for another's prompt.
     pub(crate) fn is_ready(&self) -> bool {
         self.follows.as_ref().is_none_or(|Follow(is_ready)| is_ready.load(Ordering::Acquire))
+    }
+
+    /// Whether a deadline passed while it waited.
+    pub(crate) fn late(&self, now: Instant) -> Option<Error> {
+        late(self.deadlines, Deadline::Queue, now - self.submitted)
     }
 }
 
@@ -61,6 +68,10 @@ impl Drop for Lead {
     }
 }
 
+fn late(deadlines: Deadlines, next: Deadline, elapsed: Duration) -> Option<Error> {
+    deadlines.missed(next, elapsed).map(|(deadline, limit)| Error::Late { deadline, limit })
+}
+
 /// The worker's end of a stream.
 pub(crate) struct Reader {
     pub tokens: mpsc::Sender<Chosen>,
@@ -72,6 +83,12 @@ impl Reader {
     /// Nobody waits for anything any more.
     pub(crate) fn is_gone(&self) -> bool {
         self.end.is_closed()
+    }
+
+    /// Ends it with an error.
+    pub(crate) fn fail(self, error: Error) {
+        // A reader that is gone wants no error either.
+        let _ = self.end.send(Err(error));
     }
 }
 
@@ -115,11 +132,12 @@ pub(crate) struct Sequence {
     /// Why it ends, once that is known and until all is delivered.
     pub finishing: Option<FinishReason>,
     pub ignore_end: bool,
-    reader: Reader,
+    pub reader: Reader,
     /// Chosen, and not yet taken by the reader's channel.
     outbox: VecDeque<Chosen>,
     stalled_since: Option<Instant>,
     tokens_left: u32,
+    deadlines: Deadlines,
     submitted: Instant,
     admitted: Instant,
     first_token: Option<Instant>,
@@ -144,6 +162,7 @@ impl Sequence {
             outbox: VecDeque::new(),
             stalled_since: None,
             tokens_left: submission.max_tokens,
+            deadlines: submission.deadlines,
             submitted: submission.submitted,
             admitted: now,
             first_token: None,
@@ -164,6 +183,12 @@ impl Sequence {
     /// Whether its reader has, or is about to have, its first token.
     pub(crate) fn is_generating(&self) -> bool {
         self.first_token.is_some()
+    }
+
+    /// Whether a deadline has passed. Once the end is known it is in time.
+    pub(crate) fn late(&self, now: Instant) -> Option<Error> {
+        let next = if self.is_generating() { Deadline::Total } else { Deadline::FirstToken };
+        late(self.deadlines, next, now - self.submitted).filter(|_| self.finishing.is_none())
     }
 
     pub(crate) fn slot(&self) -> Slot {
@@ -258,11 +283,5 @@ impl Sequence {
             samplers: Vec::new(),
         };
         (end, self.sampling, self.reader.end)
-    }
-
-    /// Ends it with an error.
-    pub(crate) fn fail(self, error: Error) {
-        // A reader that is gone wants no error either.
-        let _ = self.reader.end.send(Err(error));
     }
 }

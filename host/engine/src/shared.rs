@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
@@ -87,8 +87,8 @@ pub struct Status {
 
 impl Shared {
     /// Puts requests into the queue: all of them or none.
-    pub(crate) fn submit(&self, submissions: Vec<Submission>) -> Result<(), Error> {
-        self.queue.push(submissions).map_err(|refused| match refused {
+    pub(crate) fn submit(&self, submissions: Vec<Submission>, priority: i8) -> Result<(), Error> {
+        self.queue.push(submissions, priority, Instant::now()).map_err(|refused| match refused {
             Refused::Full(waiting) => Error::Overloaded {
                 waiting,
                 limit: self.options.queue_limit,

@@ -16,7 +16,7 @@ use crate::pool::{Pool, Returned, Task};
 use crate::queue::Queue;
 use crate::sampling::{Outcome, Prepared};
 use crate::scheduler::{Call, Demand, Limits, Scheduler};
-use crate::sequence::{Owner, Sequence, Submission};
+use crate::sequence::{Owner, Reader, Sequence, Submission};
 use crate::shared::Gauges;
 
 /// How often the worker looks whether a reader that does not keep up has moved, or a sleeper is gone.
@@ -113,7 +113,7 @@ impl Worker {
         }
     }
 
-    /// Ends what is done, cancelled or stuck.
+    /// Ends what is done, cancelled, stuck or late.
     fn sweep(&mut self) {
         let now = Instant::now();
         for slot in 0..self.sequences.len() {
@@ -131,19 +131,37 @@ impl Worker {
                 self.fail(slot, error);
             } else if sequence.is_done() {
                 self.finish(slot, now);
+            } else if let Some(error) = sequence.late(now) {
+                self.fail(slot, error);
+            }
+        }
+        for waits in self.queue.take_out(|waits| waits.reader.is_gone() || waits.late(now).is_some()) {
+            self.turn_away(waits.late(now), waits.reader);
+        }
+        for _ in 0..self.suspended.len() {
+            let Some(sequence) = self.suspended.pop_front() else { break };
+            if sequence.is_abandoned() || sequence.late(now).is_some() {
+                self.gauges.running.fetch_sub(1, Ordering::Relaxed);
+                self.turn_away(sequence.late(now), sequence.reader);
+            } else {
+                self.suspended.push_back(sequence);
             }
         }
     }
 
+    /// Ends a request that has no slot: it is late, or its reader is gone.
+    fn turn_away(&self, late: Option<Error>, reader: Reader) {
+        match late {
+            None => self.gauges.requests_cancelled.fetch_add(1, Ordering::Relaxed),
+            Some(error) => {
+                reader.fail(error);
+                self.gauges.requests_failed.fetch_add(1, Ordering::Relaxed)
+            }
+        };
+    }
+
     /// Gives free slots to requests that wait.
     fn admit(&mut self) {
-        self.queue.retain(|submission| {
-            let wanted = !submission.reader.is_gone();
-            if !wanted {
-                self.gauges.requests_cancelled.fetch_add(1, Ordering::Relaxed);
-            }
-            wanted
-        });
         while let Some(sequence) = self.suspended.pop_front() {
             if let Some(waits) = self.resume(sequence) {
                 self.suspended.push_front(waits);
@@ -262,7 +280,7 @@ impl Worker {
                 // What is in the slot now is not known.
                 if let Some(sequence) = self.release(share.slot as usize, false) {
                     self.gauges.requests_failed.fetch_add(1, Ordering::Relaxed);
-                    sequence.fail(Error::Model(error.clone()));
+                    sequence.reader.fail(Error::Model(error.clone()));
                 }
             }
             return None;
@@ -452,7 +470,7 @@ impl Worker {
     fn fail(&mut self, slot: usize, error: Error) {
         if let Some(sequence) = self.release(slot, true) {
             self.gauges.requests_failed.fetch_add(1, Ordering::Relaxed);
-            sequence.fail(error);
+            sequence.reader.fail(error);
         }
     }
 

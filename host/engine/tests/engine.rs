@@ -18,7 +18,7 @@ use minerva_engine::plugin::{
     Choice, Chunk, Error as PluginError, Fault, Identity, OnFault, Output, SamplerPlugin, SessionContext,
     StreamPlugin, StreamProcessor,
 };
-use minerva_engine::request::{GenerateRequest, Input, Params, Use};
+use minerva_engine::request::{Deadline, Deadlines, GenerateRequest, Input, Params, Use};
 use minerva_engine::{Engine, Error, Generation, Handle, Options};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -221,6 +221,70 @@ async fn a_reader_that_stands_still_pauses_itself_and_is_cancelled_in_the_end() 
         last = Some(event);
     }
     assert!(matches!(last, Some(Err(Error::Stalled { .. }))), "{last:?}");
+}
+
+#[tokio::test]
+async fn the_urgent_run_first() {
+    let (engine, log) = start_slow(1, Duration::from_millis(1), Options::default());
+    let handle = engine.handle();
+    let running = handle.generate(request("long")).await.expect("admitted");
+    soon("the first runs", || handle.status().running == 1).await;
+    let mut waiting = Vec::new();
+    for (prompt, priority) in [("a", 0), ("b", -1), ("c", 5), ("d", 0)] {
+        let mut request = request(prompt);
+        request.params.priority = priority;
+        waiting.push(handle.generate(request).await.expect("queued"));
+    }
+    read(running).await.expect("an answer");
+    futures::future::join_all(waiting.into_iter().map(read)).await;
+    let is_prompt = |batch: &&minerva_engine::model::Batch| batch.positions == [0];
+    let order: Vec<Token> =
+        log.record().batches.iter().filter(is_prompt).map(|batch| batch.tokens[0]).collect();
+    assert_eq!(order, b"cadb".map(Token::from));
+}
+
+#[tokio::test]
+async fn who_is_late_is_told_and_nobody_else_notices() {
+    let (engine, log) = start_slow(2, Duration::from_millis(5), Options::default());
+    let handle = engine.handle();
+    let endless = |change: fn(&mut Deadlines)| {
+        let mut request = request(&"x".repeat(200));
+        request.params.ignore_end = true;
+        change(&mut request.params.deadlines);
+        handle.generate(request)
+    };
+    let late = |answer: Result<(String, Finished), Error>| match answer {
+        Err(error @ Error::Late { deadline, .. }) => (deadline, error.to_string()),
+        other => panic!("{other:?}"),
+    };
+    const LIMIT: Option<Duration> = Some(Duration::from_millis(20));
+    const PLENTY: Option<Duration> = Some(Duration::from_secs(600));
+
+    let undisturbed =
+        endless(|limits| *limits = Deadlines { queue: LIMIT, first_token: PLENTY, total: PLENTY });
+    // It has more to say than a reader's channel takes, so that it keeps its slot until it is read.
+    let undisturbed = undisturbed.await.expect("admitted");
+    soon("the first runs", || handle.status().running == 1).await;
+    // A chunk of 32 tokens takes 5 ms: the prompt takes longer than it may, and so does the answer.
+    let (deadline, message) =
+        late(read(endless(|limits| limits.first_token = LIMIT).await.expect("admitted")).await);
+    assert_eq!(deadline, Deadline::FirstToken);
+    assert!(message.contains("no token came within 20 ms"), "{message}");
+    let (deadline, message) =
+        late(read(endless(|limits| limits.total = LIMIT).await.expect("admitted")).await);
+    assert_eq!(deadline, Deadline::Total);
+    assert!(message.contains("not complete within 20 ms"), "{message}");
+    // Both slots are busy for longer than the third may wait.
+    let other = endless(|_| ()).await.expect("admitted");
+    soon("both run", || handle.status().running == 2).await;
+    let (deadline, message) = late(read(endless(|limits| limits.queue = LIMIT).await.expect("queued")).await);
+    assert_eq!(deadline, Deadline::Queue);
+    assert!(message.contains("no sequence was free for the request within 20 ms"), "{message}");
+    drop(other);
+    let (_, finished) = read(undisturbed).await.expect("an answer");
+    assert_eq!(finished.reason, FinishReason::Length);
+    assert_eq!(handle.status().requests_failed, 3);
+    becomes_idle(&handle, &log).await;
 }
 
 #[tokio::test]

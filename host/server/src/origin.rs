@@ -42,7 +42,7 @@ impl Origin {
             Error::Plugin(error) => self.plugin_failure(error),
             Error::Model(error) => model_failure(&error),
             Error::Sampling(_) => Failure::server(error.to_string()),
-            Error::Stalled { .. } => Failure::timeout(error.to_string()),
+            Error::Stalled { .. } | Error::Late { .. } => Failure::timeout(error.to_string()),
             Error::ShuttingDown => Failure::unavailable(error.to_string()),
             error => Failure::internal(error.to_string()),
         }
