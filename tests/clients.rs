@@ -17,6 +17,11 @@ async fn the_anthropic_package_cannot_tell_the_difference() {
     holds("anthropic_messages.py").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_parser_of_prometheus_reads_the_metrics() {
+    holds("prometheus_metrics.py").await;
+}
+
 /// Runs a script of checks against a server.
 async fn holds(script: &'static str) {
     let Some(python) = python() else { return };

@@ -102,7 +102,10 @@ impl Cache {
 
     /// Notes tokens that the model has decoded.
     pub(crate) fn extend(&mut self, slot: usize, tokens: impl Iterator<Item = Token>) {
-        self.slots[slot].tokens.extend(tokens);
+        let held = &mut self.slots[slot].tokens;
+        let before = held.len();
+        held.extend(tokens);
+        self.gauges.tokens_held.fetch_add(held.len() - before, Ordering::Relaxed);
     }
 
     /// Takes a slot back. `keep`: what is in it is sound, and others may use it.
@@ -224,8 +227,10 @@ impl Cache {
     }
 
     fn report(&self) {
-        let idle = self.slots.iter().filter(|held| !held.is_busy).map(|held| held.tokens.len()).sum();
-        self.gauges.tokens_held_idle.store(idle, Ordering::Relaxed);
+        let tokens =
+            |busy| self.slots.iter().filter(move |held| held.is_busy == busy).map(|held| held.tokens.len());
+        self.gauges.tokens_held_idle.store(tokens(false).sum(), Ordering::Relaxed);
+        self.gauges.tokens_held.store(tokens(true).sum(), Ordering::Relaxed);
         self.gauges.saved_bytes.store(self.store.bytes(), Ordering::Relaxed);
         self.gauges.saved_sequences.store(self.store.len(), Ordering::Relaxed);
     }

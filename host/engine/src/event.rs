@@ -90,6 +90,22 @@ pub enum FinishReason {
     Plugin,
 }
 
+impl FinishReason {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::Stop, Self::Length, Self::Filter, Self::Plugin];
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Filter => "filter",
+            Self::Plugin => "plugin",
+        }
+    }
+}
+
 /// What a generation took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {

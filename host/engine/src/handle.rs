@@ -8,6 +8,7 @@ use crate::Error;
 use crate::builtin::jinja::JinjaTemplate;
 use crate::dialect::Dialect;
 use crate::grammar::Compiler;
+use crate::latency::Latencies;
 use crate::model::{Encode, Info, Model, Token, Vocabulary};
 use crate::options::Options;
 use crate::pipeline::{self, Generation};
@@ -196,6 +197,12 @@ impl Handle {
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.status()
+    }
+
+    /// How long its requests waited and ran.
+    #[must_use]
+    pub fn latencies(&self) -> Latencies {
+        self.shared.gauges.latencies.read()
     }
 
     /// Refuses new requests from now on; those in flight go on.

@@ -29,6 +29,7 @@ mod sampling;
 mod sequence;
 mod pool;
 mod worker;
+mod latency;
 mod shared;
 mod handle;
 #[cfg(any(test, feature = "test-util"))]
@@ -37,6 +38,7 @@ mod error;
 
 pub use error::Error;
 pub use handle::{Engine, Handle};
+pub use latency::{Distribution, Latencies};
 pub use options::Options;
 pub use pipeline::Generation;
 pub use shared::Status;

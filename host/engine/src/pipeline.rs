@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -516,6 +517,7 @@ impl Answer {
 
     fn finish(&mut self, reason: FinishReason, stop: Option<String>, ended: End) {
         self.end = None;
+        self._wake.0.gauges.answers_finished[reason as usize].fetch_add(1, Ordering::Relaxed);
         let mut plugins: Vec<Report> = self.template.take().into_iter().collect();
         plugins.extend(ended.samplers);
         plugins.extend(self.pipe.take().map(Pipe::into_reports).unwrap_or_default());

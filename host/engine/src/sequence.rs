@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
 use crate::event::FinishReason;
+use crate::latency::Recorder;
 use crate::model::{Slot, Token};
 use crate::plugin::Report;
 use crate::request::{Deadline, Deadlines};
@@ -141,6 +142,7 @@ pub(crate) struct Sequence {
     submitted: Instant,
     admitted: Instant,
     first_token: Option<Instant>,
+    last_token: Option<Instant>,
 }
 
 impl Sequence {
@@ -166,6 +168,7 @@ impl Sequence {
             submitted: submission.submitted,
             admitted: now,
             first_token: None,
+            last_token: None,
         }
     }
 
@@ -225,8 +228,8 @@ impl Sequence {
         is_end: impl Fn(Token) -> bool,
         context: u32,
         now: Instant,
+        latencies: &Recorder,
     ) -> Vec<Token> {
-        self.first_token.get_or_insert(now);
         self.leads = None;
         let mut tokens = Vec::with_capacity(chosen.len());
         for chosen in chosen {
@@ -245,7 +248,32 @@ impl Sequence {
             }
         }
         self.pending.extend(&tokens);
+        self.note_times(tokens.len() as u64, now, latencies);
         tokens
+    }
+
+    /// Tokens that were chosen together came one after another at equal distances.
+    fn note_times(&mut self, mut tokens: u64, now: Instant, latencies: &Recorder) {
+        if self.first_token.is_none() && tokens > 0 {
+            self.first_token = Some(now);
+            latencies.first_token.observe(self.age(now), 1);
+            tokens -= 1;
+        }
+        let before = self.last_token.replace(now).unwrap_or(now);
+        if let Some(apart) = u32::try_from(tokens).ok().and_then(|tokens| (now - before).checked_div(tokens))
+        {
+            latencies.inter_token.observe(apart, tokens);
+        }
+    }
+
+    /// How long it waited for its slot.
+    pub(crate) fn queue_time(&self) -> Duration {
+        self.admitted - self.submitted
+    }
+
+    /// How long ago it was submitted.
+    pub(crate) fn age(&self, now: Instant) -> Duration {
+        now.duration_since(self.submitted)
     }
 
     /// Hands as much to the reader as it takes. False once it has stood still for longer than the limit.
@@ -277,7 +305,7 @@ impl Sequence {
         let end = End {
             reason: self.finishing.unwrap_or(FinishReason::Stop),
             cached_tokens: self.cached_tokens,
-            queue_time: self.admitted - self.submitted,
+            queue_time: self.queue_time(),
             prefill_time: first_token - self.admitted,
             decode_time: now - first_token,
             samplers: Vec::new(),

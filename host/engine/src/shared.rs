@@ -9,8 +9,10 @@ use crossbeam_channel::Sender;
 use crate::Error;
 use crate::builtin::jinja::JinjaTemplate;
 use crate::dialect::Dialect;
+use crate::event::FinishReason;
 use crate::grammar::Compiler;
-use crate::model::{Info, Token, Vocabulary};
+use crate::latency::Recorder;
+use crate::model::{Info, Layout, Token, Vocabulary};
 use crate::options::Options;
 use crate::queue::{Queue, Refused};
 use crate::sequence::Submission;
@@ -40,7 +42,11 @@ pub(crate) struct Gauges {
     pub requests_finished: AtomicU64,
     pub requests_cancelled: AtomicU64,
     pub requests_failed: AtomicU64,
+    /// By [`FinishReason`].
+    pub answers_finished: [AtomicU64; FinishReason::ALL.len()],
+    pub latencies: Recorder,
     pub tokens_cached: AtomicU64,
+    pub tokens_held: AtomicUsize,
     pub tokens_held_idle: AtomicUsize,
     pub saved_sequences: AtomicUsize,
     pub saved_bytes: AtomicU64,
@@ -69,8 +75,14 @@ pub struct Status {
     pub requests_cancelled: u64,
     /// Requests that ended with an error.
     pub requests_failed: u64,
+    /// Answers that were read to their end, by the reason, in the order of [`FinishReason::ALL`].
+    pub answers_finished: [u64; FinishReason::ALL.len()],
     /// Tokens of prompts that were not decoded since the start, because a cached sequence had them.
     pub tokens_cached: u64,
+    /// Tokens in the KV cache, of sequences that run.
+    pub tokens_held: usize,
+    /// The most tokens that the KV cache holds, of all sequences together.
+    pub tokens_held_limit: usize,
     /// Tokens that lie ready in slots that nobody uses.
     pub tokens_held_idle: usize,
     /// Sequences saved in host memory.
@@ -119,7 +131,13 @@ impl Shared {
             requests_finished: count(&gauges.requests_finished),
             requests_cancelled: count(&gauges.requests_cancelled),
             requests_failed: count(&gauges.requests_failed),
+            answers_finished: gauges.answers_finished.each_ref().map(count),
             tokens_cached: count(&gauges.tokens_cached),
+            tokens_held: gauges.tokens_held.load(Ordering::Relaxed),
+            tokens_held_limit: match info.capabilities.layout {
+                Layout::Streams => info.context as usize * info.slots as usize,
+                Layout::Unified => info.context as usize,
+            },
             tokens_held_idle: gauges.tokens_held_idle.load(Ordering::Relaxed),
             saved_sequences: gauges.saved_sequences.load(Ordering::Relaxed),
             saved_bytes: count(&gauges.saved_bytes),

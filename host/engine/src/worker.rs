@@ -183,6 +183,7 @@ impl Worker {
             self.sequences_begun += 1;
             let owner = Owner { slot: to_slot(slot), sequence: self.sequences_begun };
             let sequence = Sequence::new(owner, submission, cached, Instant::now());
+            self.gauges.latencies.queue.observe(sequence.queue_time(), 1);
             self.sequences[slot] = Some(sequence);
             self.gauges.running.fetch_add(1, Ordering::Relaxed);
             self.advance(slot, Vec::new());
@@ -422,7 +423,9 @@ impl Worker {
                     let message = format!("token {} is outside the vocabulary of {size}", outside.token);
                     return self.fail(slot, Error::Sampling(message));
                 }
-                let tokens = sequence.commit(chosen, |token| vocabulary.is_end(token), context, now);
+                let latencies = &self.gauges.latencies;
+                let tokens =
+                    sequence.commit(chosen, |token| vocabulary.is_end(token), context, now, latencies);
                 self.gauges.tokens_generated.fetch_add(tokens.len() as u64, Ordering::Relaxed);
                 if sequence.finishing.is_none() {
                     // The reader gets the token while the next one is decoded.
@@ -457,6 +460,7 @@ impl Worker {
     fn finish(&mut self, slot: usize, now: Instant) {
         let Some(sequence) = self.release(slot, true) else { return };
         self.gauges.requests_finished.fetch_add(1, Ordering::Relaxed);
+        self.gauges.latencies.total.observe(sequence.age(now), 1);
         let (end, sampling, to) = sequence.finish(now);
         match sampling {
             Some(sampling) if sampling.has_plugins() => self.pool.submit(Task::Close { sampling, end, to }),

@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use tokio::sync::watch;
 
 use crate::failure::Failure;
+use crate::metrics::Answers;
 
 /// How far the server is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,20 +24,20 @@ pub(crate) enum Phase {
 /// The phase of a server, and how many requests for work it has let in. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Lifecycle {
+    answers: Answers,
     phase: Arc<watch::Sender<Phase>>,
     admitted: Arc<watch::Sender<usize>>,
 }
 
-impl Default for Lifecycle {
-    fn default() -> Self {
+impl Lifecycle {
+    pub(crate) fn new(answers: Answers) -> Self {
         Self {
+            answers,
             phase: Arc::new(watch::Sender::new(Phase::Serving)),
             admitted: Arc::new(watch::Sender::new(0)),
         }
     }
-}
 
-impl Lifecycle {
     pub(crate) fn phase(&self) -> Phase {
         *self.phase.borrow()
     }
@@ -85,6 +86,12 @@ impl Admission {
     pub(crate) fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
         let lifecycle = self.0.clone();
         async move { lifecycle.closing().await }
+    }
+
+    /// Puts an error into the log and the metrics that comes when the status is out already.
+    pub(crate) fn broken(&self, failure: &Failure) {
+        failure.log();
+        self.0.answers.count_broken(failure.type_name());
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Options {
     pub stored_responses_max: usize,
     /// Most bytes of them, together. Default 64 MiB.
     pub stored_response_bytes_max: usize,
+    /// Whose names some metrics have beside ours. Default nobody's.
+    pub metrics_compat: Option<MetricsCompat>,
     /// Who may ask. Default everyone.
     pub api_keys: ApiKeys,
     /// Who may change the plugins. Default nobody.
@@ -54,10 +56,18 @@ impl Default for Options {
             drain_timeout: Duration::from_secs(30),
             stored_responses_max: 1_024,
             stored_response_bytes_max: 64 << 20,
+            metrics_compat: None,
             api_keys: ApiKeys::default(),
             admin: Admin::default(),
         }
     }
+}
+
+/// Whose metrics are served as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsCompat {
+    /// vLLM's gauges that the Gateway API Inference Extension of Kubernetes asks of a model server.
+    Vllm,
 }
 
 /// A model that requests can name.

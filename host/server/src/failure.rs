@@ -70,6 +70,10 @@ impl Kind {
     }
 }
 
+/// The type of the error that a response has, as an extension of it.
+#[derive(Clone, Copy)]
+pub(crate) struct ErrorType(pub(crate) &'static str);
+
 /// What some failures say beside the message, for programs to read.
 #[derive(Debug, Default, Serialize)]
 struct Extra {
@@ -228,6 +232,11 @@ impl Failure {
         self
     }
 
+    /// The type that the client is told.
+    pub(crate) fn type_name(&self) -> &'static str {
+        self.0.kind.type_name()
+    }
+
     /// What the client is told.
     pub(crate) fn body(&self) -> ErrorBody<'_> {
         let Details { kind, message, param, extra, .. } = &*self.0;
@@ -296,6 +305,7 @@ impl Failure {
         let content_type = HeaderValue::from_static("application/json");
         let mut response =
             (self.0.kind.status(), [(header::CONTENT_TYPE, content_type)], body).into_response();
+        response.extensions_mut().insert(ErrorType(self.type_name()));
         if let Some(retry_after) = self.0.retry_after {
             let seconds = retry_after.as_secs_f64().ceil().max(1.0);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is at least 1")]

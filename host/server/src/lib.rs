@@ -50,7 +50,7 @@ mod sse;
 mod tracking;
 
 pub use api_key::ApiKeys;
-pub use app::{App, Defaults, Models, Options, ServedModel};
+pub use app::{App, Defaults, MetricsCompat, Models, Options, ServedModel};
 pub use plugins::admin::Admin;
 pub use plugins::choice::{PluginChoice, PluginChoices};
 pub use router::router;

@@ -11,6 +11,7 @@ use crate::anthropic::messages;
 use crate::api_key::{self, ApiKeys};
 use crate::app::{App, Models, Options};
 use crate::llama_server::{apply_template, tokenize};
+use crate::metrics::Answers;
 use crate::openai::{chat, completions, models, responses};
 use crate::tracking::{self, Ids};
 use crate::{health, metrics, not_found, plugins};
@@ -39,7 +40,18 @@ pub(crate) struct Shared {
     pub(crate) app: App,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) ids: Ids,
+    pub(crate) answers: Answers,
     pub(crate) responses: responses::Store,
+}
+
+impl Shared {
+    pub(crate) fn new(app: App) -> Self {
+        let answers = Answers::default();
+        let lifecycle = Lifecycle::new(answers.clone());
+        let Options { stored_responses_max, stored_response_bytes_max, .. } = app.options;
+        let responses = responses::Store::new(stored_responses_max, stored_response_bytes_max);
+        Self { app, lifecycle, ids: Ids::default(), answers, responses }
+    }
 }
 
 /// The whole HTTP API. A program that has a server of its own can nest it there; [`serve`](crate::serve()) also
@@ -50,10 +62,8 @@ pub fn router(app: App) -> Router {
 
 /// The whole HTTP API, and how to end it.
 pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
-    let lifecycle = Lifecycle::default();
-    let Options { stored_responses_max, stored_response_bytes_max, .. } = app.options;
-    let responses = responses::Store::new(stored_responses_max, stored_response_bytes_max);
-    let shared = Shared { app, lifecycle: lifecycle.clone(), ids: Ids::default(), responses };
+    let shared = Shared::new(app);
+    let lifecycle = shared.lifecycle.clone();
 
     // Paths without /v1 are llama-server's other names for the same.
     let guarded = Router::new()
@@ -135,6 +145,12 @@ impl FromRef<Shared> for ApiKeys {
 impl FromRef<Shared> for Lifecycle {
     fn from_ref(shared: &Shared) -> Self {
         shared.lifecycle.clone()
+    }
+}
+
+impl FromRef<Shared> for Answers {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.answers.clone()
     }
 }
 

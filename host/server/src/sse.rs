@@ -164,7 +164,9 @@ impl<E: Encode> Events<E> {
 
     /// The status is out already: the error becomes the last event.
     fn fail(&mut self, failure: &Failure) {
-        failure.log();
+        if let Some((_, admission)) = &self.running {
+            admission.broken(failure);
+        }
         self.encoder.failed(failure, &mut self.frames);
         self.running = None;
     }

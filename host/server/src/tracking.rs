@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use tracing::Instrument;
 
-use crate::failure::Failure;
+use crate::failure::{ErrorType, Failure};
+use crate::metrics::Answers;
 
 /// The header that a request's id comes in and goes out with.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
@@ -42,17 +43,26 @@ impl Ids {
 pub(crate) struct RequestId(pub(crate) String);
 
 /// The layer around everything.
-pub(crate) async fn track(State(ids): State<Ids>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn track(
+    State(ids): State<Ids>,
+    State(answers): State<Answers>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let began = Instant::now();
     let id = taken(request.headers()).unwrap_or_else(|| ids.make("req-"));
     request.extensions_mut().insert(RequestId(id.clone()));
     let path = request.uri().path();
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("unknown", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", id, method = %request.method(), path);
     let mut response = serve(request, next).instrument(span.clone()).await;
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     let status = response.status().as_u16();
+    let error = response.extensions().get().map_or("", |ErrorType(name)| name);
+    answers.count(route, status, error);
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     span.in_scope(|| tracing::info!(status, milliseconds, "answered {status} after {milliseconds} ms"));
     response
@@ -87,13 +97,16 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::app::App;
+    use crate::router::Shared;
 
     #[tokio::test]
     async fn a_panic_is_an_answer_without_its_words() {
         async fn panics() {
             panic!("at /home/someone/main.rs:3");
         }
-        let router = Router::new().route("/", get(panics)).layer(from_fn_with_state(Ids::default(), track));
+        let shared = Shared::new(App::default());
+        let router = Router::new().route("/", get(panics)).layer(from_fn_with_state(shared, track));
         let response = router.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert!(response.headers().contains_key(REQUEST_ID));

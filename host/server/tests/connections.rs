@@ -130,6 +130,9 @@ async fn an_error_after_the_first_event_is_the_last_event() {
     let rest = read_until(&mut socket, "0\r\n\r\n").await;
     assert!(rest.contains("data: {\"error\":{\"code\":500,"), "{rest}");
     assert!(!rest.contains("[DONE]") && !rest.contains("the script says so"), "{rest}");
+    let mut socket = TcpStream::connect(server.address).await.unwrap();
+    socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    read_until(&mut socket, "minerva_streams_broken_total{error=\"server_error\"} 1\n").await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use minerva_server::{ApiKeys, App, Models, PluginChoice, router};
+use minerva_server::{ApiKeys, App, MetricsCompat, Models, PluginChoice, router};
 use serde_json::{Value, json};
 
 use crate::fixture::{BODY_BYTES_MAX, Fixture, fixture, get, post, send, served};
@@ -112,11 +112,44 @@ async fn metrics_have_each_models_load_and_totals() {
         r#"minerva_sequences{model="scripted"} 4"#,
         r#"minerva_generation_tokens_total{model="scripted"} 12"#,
         r#"minerva_requests_finished_total{model="scripted"} 1"#,
+        r#"minerva_answers_total{model="scripted",reason="stop"} 1"#,
+        r#"minerva_answers_total{model="scripted",reason="canceled"} 0"#,
+        r#"minerva_time_to_first_token_seconds_count{model="scripted"} 1"#,
+        // 12 tokens have 11 distances.
+        r#"minerva_inter_token_latency_seconds_count{model="scripted"} 11"#,
+        r#"minerva_e2e_request_latency_seconds_bucket{le="+Inf",model="scripted"} 1"#,
+        r#"minerva_request_queue_time_seconds_count{model="scripted"} 1"#,
+        r#"minerva_kv_cache_tokens_limit{model="scripted"} 2048"#,
+        r#"minerva_kv_cache_usage_ratio{model="scripted"} 0.0"#,
     ];
     for line in expected {
         assert!(text.lines().any(|it| it == line), "no {line} in {text}");
     }
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn answers_are_counted_by_route_status_and_error() {
+    let Fixture { mut app, engine: _engine, .. } = fixture();
+    app.options.metrics_compat = Some(MetricsCompat::Vllm);
+    let router = router(app);
+    send(&router, post(CHAT, hello(&json!({})))).await;
+    send(&router, post(CHAT, hello(&json!({"top_p": 2})))).await;
+    send(&router, post(CHAT, "{")).await;
+    send(&router, get("/v1/models/no/such")).await;
+    send(&router, get("/anything/a/client/thinks/of")).await;
+    let (_, _, text) = send(&router, get("/metrics")).await;
+    let expected = [
+        r#"minerva_http_requests_total{path="/v1/chat/completions",status="200",error=""} 1"#,
+        r#"minerva_http_requests_total{path="/v1/chat/completions",status="400",error="invalid_request_error"} 2"#,
+        r#"minerva_http_requests_total{path="unknown",status="404",error="not_found_error"} 1"#,
+        r#"vllm:num_requests_running{model_name="scripted"} 0.0"#,
+        r#"vllm:num_requests_waiting{model_name="scripted"} 0.0"#,
+        r#"vllm:kv_cache_usage_perc{model_name="scripted"} 0.0"#,
+    ];
+    for line in expected {
+        assert!(text.lines().any(|it| it == line), "no {line} in {text}");
+    }
 }
 
 #[tokio::test]

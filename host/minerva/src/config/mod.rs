@@ -4,6 +4,7 @@ pub(crate) mod log;
 mod model;
 mod plugin;
 mod plugins;
+mod operation;
 mod serve;
 mod bench;
 

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use minerva::engine::request::ReasoningFormat;
 
 use super::ModelArguments;
+use super::operation::OperationArguments;
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
@@ -60,6 +61,8 @@ pub(crate) struct ServeArguments {
     /// Most bytes in a request's body
     #[arg(long, env = "MINERVA_BODY_LIMIT", value_name = "BYTES", default_value_t = 32 << 20)]
     pub body_limit: usize,
+    #[command(flatten)]
+    pub operation: OperationArguments,
 }
 
 /// llama-server's names for where thinking goes.
@@ -93,7 +96,7 @@ impl ServeArguments {
             })?;
             keys.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
         }
-        Ok(minerva_server::Options {
+        let mut options = minerva_server::Options {
             body_bytes_max: self.body_limit,
             sse_ping_interval: (self.sse_ping_interval > 0)
                 .then(|| Duration::from_secs(self.sse_ping_interval)),
@@ -104,6 +107,8 @@ impl ServeArguments {
                 ..minerva_server::Admin::default()
             },
             ..minerva_server::Options::default()
-        })
+        };
+        self.operation.apply(&mut options);
+        Ok(options)
     }
 }
