@@ -75,11 +75,36 @@ impl Gguf {
         };
         for number in 2..=count {
             let shard = Self::open(&path.with_file_name(format!("{stem}-{number:05}-of-{count:05}.gguf")))?;
+            shard.is_part(number, count)?;
             model.file_bytes += shard.file_bytes;
             model.tensors.extend(shard.tensors);
         }
+        let mut names: Vec<&str> = model.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(model.damaged(format!("the tensor `{}`", pair[0]), "is in two of its files"));
+        }
+        let found = model.tensors.len();
+        if let Some(count) = model.unsigned("split.tensors.count").filter(|&count| count != found as u64) {
+            return Err(
+                model.damaged("split.tensors.count", format!("is {count}, and its files have {found}"))
+            );
+        }
         model.shards = count;
         Ok(model)
+    }
+
+    /// Whether this is the file of a split model that its name says.
+    fn is_part(&self, number: u32, count: u32) -> Result<(), Error> {
+        for (key, expected) in [("split.no", number - 1), ("split.count", count)] {
+            if self.unsigned(key) != Some(u64::from(expected)) {
+                let found =
+                    self.unsigned(key).map_or_else(|| "missing".to_owned(), |found| found.to_string());
+                let problem = format!("is {found}, and in file {number} of {count} it is {expected}");
+                return Err(self.damaged(key, problem));
+            }
+        }
+        Ok(())
     }
 
     /// The file.
@@ -160,7 +185,7 @@ impl Gguf {
     }
 
     /// The entries whose key begins so, as the bytes that another file can take over.
-    pub(crate) fn encoded(&self, prefix: &str) -> impl Iterator<Item = (&str, Kind, &[u8])> {
+    pub fn encoded(&self, prefix: &str) -> impl Iterator<Item = (&str, Kind, &[u8])> {
         let entries =
             self.entries.iter().map(|entry| (self.key(entry), entry.kind, &self.header[entry.value.clone()]));
         entries.filter(move |(key, ..)| key.starts_with(prefix))

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufReader, Read as _};
+use std::io::{BufReader, ErrorKind, Read as _};
 use std::ops::Range;
 use std::path::Path;
 
@@ -28,13 +28,19 @@ const NAME_BYTES_MAX: u64 = 63;
 /// Reads one file.
 pub(super) fn open(path: &Path) -> Result<Gguf, Error> {
     let failed = |source| Error::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
+    // Asked before it is opened: opening a pipe would wait for whoever writes into it.
+    let metadata = std::fs::metadata(path).map_err(failed)?;
     if metadata.is_dir() {
-        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+        return Err(failed(ErrorKind::IsADirectory.into()));
     }
-    let from = BufReader::with_capacity(1 << 16, file);
-    Input { path, from, file_bytes: metadata.len(), bytes: Vec::new() }.read()
+    if !metadata.is_file() {
+        let found = "it is a device, a pipe or a socket, and no file".to_owned();
+        return Err(Error::NotGguf { path: path.to_owned(), found });
+    }
+    let file_bytes = metadata.len();
+    let file = File::open(path).map_err(failed)?;
+    let buffer = (file_bytes / 8).clamp(64, 1 << 13) as usize;
+    Input { path, from: BufReader::with_capacity(buffer, file), file_bytes, bytes: Vec::new() }.read()
 }
 
 /// A file being read: what has been read so far is kept, and what is asked for next is checked against what is left.
@@ -70,8 +76,7 @@ impl Input<'_> {
         }
         self.place(&mut tensors, alignment)?;
 
-        let Self { path, file_bytes, mut bytes, .. } = self;
-        bytes.shrink_to_fit();
+        let Self { path, file_bytes, bytes, .. } = self;
         Ok(Gguf { path: path.to_owned(), version, file_bytes, header: bytes, entries, tensors, shards: 1 })
     }
 
@@ -304,10 +309,27 @@ impl Input<'_> {
         if start as u64 + length > HEADER_BYTES_MAX {
             return Err(self.damaged(place.to_string(), "ends beyond the first gigabyte"));
         }
-        let read = (&mut self.from).take(length).read_to_end(&mut self.bytes);
-        let read = read.map_err(|source| Error::Read { path: self.path.to_owned(), source })?;
-        // Only if it shrinks while it is read.
-        if read as u64 != length { Err(truncated(self)) } else { Ok(start..start + read) }
+        // Below the limit just checked.
+        let end = start + length as usize;
+        self.reserve(end);
+        self.bytes.resize(end, 0);
+        match self.from.read_exact(&mut self.bytes[start..]) {
+            Ok(()) => Ok(start..end),
+            // Only if it shrinks while it is read.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(truncated(self)),
+            Err(source) => Err(Error::Read { path: self.path.to_owned(), source }),
+        }
+    }
+
+    /// Doubles the room until there is enough. Where that comes near the file's size it takes just that: the old and
+    /// the new room, of which one is copied to the other, stay below one and a half of the file.
+    fn reserve(&mut self, needed: usize) {
+        if needed > self.bytes.capacity() {
+            let file_bytes = usize::try_from(self.file_bytes).unwrap_or(usize::MAX);
+            let doubled = needed.max(2 * self.bytes.capacity());
+            let room = if doubled > file_bytes / 4 { file_bytes } else { doubled };
+            self.bytes.reserve_exact(room - self.bytes.len());
+        }
     }
 
     fn damaged(&self, place: impl Into<String>, problem: impl Into<String>) -> Error {

@@ -165,6 +165,23 @@ impl<'a> Array<'a> {
         let (kind, mut bytes) = (self.kind, self.bytes);
         (0..self.length).map_while(move |_| Value::take(kind, &mut bytes))
     }
+
+    /// Where each text of an array of texts begins: what it takes to look at them in another order, in four bytes
+    /// for each. A header has less than 4 GiB.
+    pub(super) fn places(&self) -> impl Iterator<Item = u32> + use<'a> {
+        let whole = self.bytes.len();
+        let mut bytes = self.bytes;
+        (0..self.length).map_while(move |_| {
+            let place = u32::try_from(whole - bytes.len()).ok();
+            Value::take(Kind::Text, &mut bytes).and(place)
+        })
+    }
+
+    /// The text that begins at one of [`Array::places`].
+    pub(super) fn text_at(&self, place: u32) -> &'a [u8] {
+        let mut bytes = self.bytes.get(place as usize..).unwrap_or_default();
+        if let Some(Value::Text(text)) = Value::take(Kind::Text, &mut bytes) { text } else { &[] }
+    }
 }
 
 /// Where a value stands in the header, and what it is.

@@ -1,6 +1,6 @@
 //! The vocabulary.
 
-use super::super::{Gguf, Kind, Value};
+use super::super::{Array, Gguf, Kind, Value};
 use super::{Problem, problem};
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
@@ -24,33 +24,34 @@ pub(super) fn check(gguf: &Gguf) -> Result<(), Problem> {
     if tokens.length > 1 << 24 {
         return problem(TOKENS, format!("has {} texts", tokens.length));
     }
-    let pieces: Vec<&[u8]> = tokens.iter().map(|token| as_read(&token)).collect();
-    unique(&pieces)?;
+    unique(tokens)?;
     columns(gguf, tokens.length)?;
     specials(gguf, tokens.length)?;
     if model == "llama" {
-        bytes(&pieces)?;
+        bytes(tokens)?;
     }
     Ok(())
 }
 
 /// A token as llama.cpp reads it: only up to a zero byte.
-fn as_read<'a>(token: &Value<'a>) -> &'a [u8] {
-    let Value::Text(text) = *token else { return &[] };
+fn as_read(text: &[u8]) -> &[u8] {
     text.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 /// llama.cpp stops the process on two tokens of one text. Empty ones it names apart.
-fn unique(pieces: &[&[u8]]) -> Result<(), Problem> {
-    // Sorted places instead of a set of texts: a quarter of the memory.
-    let mut order: Vec<u32> = (0..u32::try_from(pieces.len()).unwrap_or(u32::MAX)).collect();
-    order.sort_unstable_by_key(|&place| pieces[place as usize]);
+fn unique(tokens: Array<'_>) -> Result<(), Problem> {
+    // Sorted places instead of a set of texts: a small part of the memory.
+    let mut order = Vec::with_capacity(usize::try_from(tokens.length).unwrap_or(0));
+    order.extend(tokens.places());
+    order.sort_unstable_by_key(|&place| as_read(tokens.text_at(place)));
     for pair in order.windows(2) {
-        let (first, second) = (pair[0].min(pair[1]), pair[0].max(pair[1]));
-        let piece = pieces[first as usize];
-        if !piece.is_empty() && piece == pieces[second as usize] {
+        let piece = as_read(tokens.text_at(pair[0]));
+        if !piece.is_empty() && piece == as_read(tokens.text_at(pair[1])) {
             let shown = piece[..piece.len().min(40)].escape_ascii();
-            return problem(TOKENS, format!("has `{shown}` twice, as {first} and as {second}"));
+            let number = |place| tokens.places().position(|other| other == place).unwrap_or(0);
+            let (one, other) = (number(pair[0]), number(pair[1]));
+            let what = format!("has `{shown}` twice, as {} and as {}", one.min(other), one.max(other));
+            return problem(TOKENS, what);
         }
     }
     Ok(())
@@ -94,9 +95,9 @@ fn specials(gguf: &Gguf, tokens: u64) -> Result<(), Problem> {
 }
 
 /// SentencePiece spells in bytes what it has no token for. llama.cpp throws, through C, where a byte has none either.
-fn bytes(pieces: &[&[u8]]) -> Result<(), Problem> {
+fn bytes(tokens: Array<'_>) -> Result<(), Problem> {
     let mut there = [false; 256];
-    for piece in pieces {
+    for piece in tokens.places().map(|place| as_read(tokens.text_at(place))) {
         if let [byte] = piece {
             there[usize::from(*byte)] = true;
         } else if let Some(byte) = named_byte(piece) {
