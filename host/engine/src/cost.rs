@@ -1,7 +1,7 @@
 //! What calls of the model cost, learned while running.
 //!
-//! A call takes a fixed time for each unbroken run of slots in it, because llama.cpp computes every run separately, and
-//! for each token a time that grows with the length that it is computed at. The three weights follow each measurement by the normalised least-mean-squares rule
+//! A call takes a fixed time for each pass over the weights, and for each token a time that grows with the length that
+//! it is computed at. The three weights follow each measurement by the normalised least-mean-squares rule
 //! (Widrow and Hoff 1960): quick to follow a machine whose speed changes, and it cannot run away.
 
 /// Tokens that, before anything is known, are taken to cost as much as the fixed part.
@@ -17,8 +17,8 @@ const GAIN: f64 = 0.5;
 /// What a call has to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Work {
-    /// Unbroken runs of slots.
-    pub runs: u32,
+    /// Passes over the weights.
+    pub passes: u32,
     pub tokens: u32,
     /// The length of the longest sequence, which all are computed at.
     pub length: u32,
@@ -27,19 +27,19 @@ pub(crate) struct Work {
 impl Work {
     /// Of one sequence.
     pub(crate) fn of_one(tokens: u32, length: u32) -> Self {
-        Self { runs: 1, tokens, length }
+        Self { passes: 1, tokens, length }
     }
 
     fn inputs(self) -> [f64; 3] {
         let tokens = f64::from(self.tokens) / TOKENS;
-        [f64::from(self.runs), tokens, tokens * f64::from(self.length) / LENGTH]
+        [f64::from(self.passes), tokens, tokens * f64::from(self.length) / LENGTH]
     }
 }
 
 /// The learned cost of one kind of call, in milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CallCost {
-    /// Of: a run, 32 tokens, 32 tokens at a length of 1,024. `None` before the first measurement.
+    /// Of: a pass, 32 tokens, 32 tokens at a length of 1,024. `None` before the first measurement.
     weights: Option<[f64; 3]>,
 }
 
@@ -72,7 +72,7 @@ impl CallCost {
     pub(crate) fn learn(&mut self, work: Work, milliseconds: f64) {
         let inputs = work.inputs();
         let Some(weights) = &mut self.weights else {
-            let each = milliseconds / (f64::from(work.tokens) + FIXED_AS_TOKENS * f64::from(work.runs));
+            let each = milliseconds / (f64::from(work.tokens) + FIXED_AS_TOKENS * f64::from(work.passes));
             self.weights = Some([each * FIXED_AS_TOKENS, each * TOKENS, 0.0]);
             return;
         };

@@ -22,9 +22,13 @@ pub struct Options {
     /// How long a step waits for samplers before it goes on without the late ones. Default 10 ms.
     pub sampling_patience: Duration,
     /// The part of the time that prompts get while a sequence generates: with a share f the time between two
-    /// tokens grows by up to 1/(1-f), and by more only where more prompts wait than sequences generate. Held between
-    /// 0.05 and 0.95. Default 0.5.
+    /// tokens grows by 1/(1-f) and a fifth of a step beside a long prompt, on average by 1/(1-f) beside short ones, and
+    /// by more only where more prompts wait than sequences generate. Held between 0.05 and 0.95. Default 0.5.
     pub prefill_share: f64,
+    /// By how many tokens those who generate may fall behind their share for short prompts: prompts that take no
+    /// longer than half as many steps are decoded at once, in whole calls, and paid back by and by. Cut into small
+    /// chunks they would cost everybody more. 0: none is short. Default 64.
+    pub prefill_burst: u32,
     /// Whether what was decoded for one request may serve others. Default true.
     pub prefix_cache: bool,
     /// Most bytes of host memory for sequences that have no slot any more; 0 keeps none. Default 1 GiB.
@@ -48,6 +52,7 @@ impl Default for Options {
             sampling_threads: 2,
             sampling_patience: Duration::from_millis(10),
             prefill_share: 0.5,
+            prefill_burst: 64,
             prefix_cache: true,
             prefix_cache_bytes: 1 << 30,
             grammar: grammar::Limits::default(),

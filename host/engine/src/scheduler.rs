@@ -1,12 +1,17 @@
 //! Which tokens are decoded next. Pure: no thread, no clock, no model.
 //!
-//! A step has two calls. First every sequence that generates decodes its token. Then prompts are decoded, in chunks,
-//! beginning with another prompt each time. While anything generates, prompts get a share of the *time*: each call
-//! for those who generate earns them a credit of milliseconds, a chunk is as long as the credit lasts by a cost that
-//! is learned while running, and what it really took is paid from the credit. So a long prompt slows the others down
-//! by a known factor and never stops them: with a share f, the time between two tokens grows by 1/(1-f). Only the last
-//! chunk of a prompt may take two steps' time more, which the next ones pay back: short prompts are done in one call.
-//! And where more prompts wait than sequences generate, they earn as many times more.
+//! A step has two calls. First every sequence that generates decodes its token. Then prompts are decoded, beginning
+//! with another one each time. While anything generates, prompts get a share of the *time*: each call for those who
+//! generate earns them a credit of milliseconds, and what their own calls took is paid from it, by a cost that is learned
+//! while running.
+//!
+//! A long prompt is decoded in chunks, each as long as a step's credit lasts. So it slows the others down by a known
+//! factor and never stops them: with a share f, the time between two tokens grows by 1/(1-f), and a little. A
+//! short one is decoded at once and in one call, on credit that the next steps pay back: cut into chunks it would cost
+//! everybody more, because every call passes over all weights. How much may be owed is bounded
+//! ([`Limits::prefill_burst`]), and so is what counts as short. And where more prompts wait than sequences generate,
+//! they earn, and may owe, as many times more: a step costs little more for many than for few, so all get on faster
+//! when the waiting come to generate soon.
 //!
 //! The two are never in one call. With one KV stream for each slot every sequence of a call is computed at the length
 //! of the longest, so that a deep prompt would make everybody's token as dear as its own. For the same reason those who
@@ -20,8 +25,13 @@ use crate::model::Slot;
 /// The chunk that is tried beside others while nothing is known of costs.
 const CHUNK_FIRST: u32 = 16;
 
-/// Chunks of several of these are whole ones: kernels compute rows in tiles.
+/// Larger chunks are whole ones of so many: kernels compute rows in tiles, and what is left over one by one. In smaller
+/// ones more time would be left over than that takes.
 const CHUNK_TILE: u32 = 8;
+
+/// So much of a step's time more than their share do prompts get in chunks: what chunks cost more than the prompt in
+/// one piece would is shared by both.
+const CHUNK_EXTRA: f64 = 0.18;
 
 /// Two calls instead of one must promise to take less than this part of the one's time.
 const SPLIT_GAIN: f64 = 0.85;
@@ -38,6 +48,8 @@ pub struct Demand {
     pub pending: u32,
     /// Tokens that the model has decoded.
     pub depth: u32,
+    /// Tokens of its prompt that were not in the cache: what they cost decides whether it is a short one.
+    pub prompt: u32,
     /// It has begun to generate: its reader waits for the next token.
     pub generating: bool,
 }
@@ -61,6 +73,9 @@ pub struct Limits {
     pub chunk_tokens: u32,
     /// The part of the time that prompts get while a sequence generates, above 0 and below 1.
     pub prefill_share: f64,
+    /// By how many tokens those who generate may fall behind for short prompts: those that take no longer than half as
+    /// many steps. 0: all are long.
+    pub prefill_burst: u32,
     /// Every slot has a KV stream of its own: the length of the longest sequence of a call is what all cost.
     pub streams: bool,
 }
@@ -76,14 +91,28 @@ pub struct Call {
 impl Call {
     fn new(mut parts: Vec<(Share, u32)>) -> Self {
         parts.sort_unstable_by_key(|(share, _)| share.slot);
-        let starts = (0..parts.len()).filter(|&at| at == 0 || parts[at - 1].0.slot + 1 != parts[at].0.slot);
         let work = Work {
-            runs: u32::try_from(starts.count()).unwrap_or(u32::MAX),
+            passes: passes(parts.iter().map(|(share, _)| *share).collect()),
             tokens: parts.iter().map(|(share, _)| share.tokens).sum(),
             length: parts.iter().map(|(share, depth)| share.tokens + depth).max().unwrap_or(0),
         };
         Self { shares: parts.into_iter().map(|(share, _)| share).collect(), work }
     }
+}
+
+/// How often a call passes over the weights: llama.cpp computes every unbroken run of slots separately, and of a run
+/// as many tokens of each at a time as its shortest has left (`split_equal`).
+fn passes(mut left: Vec<Share>) -> u32 {
+    let mut passes = 0;
+    while !left.is_empty() {
+        let broken = left.windows(2).position(|pair| pair[0].slot + 1 != pair[1].slot);
+        let run = broken.map_or(left.len(), |at| at + 1);
+        let least = left[..run].iter().map(|share| share.tokens).min().unwrap_or(0);
+        left[..run].iter_mut().for_each(|share| share.tokens -= least);
+        left.retain(|share| share.tokens > 0);
+        passes += 1;
+    }
+    passes
 }
 
 /// Divides calls among sequences.
@@ -94,8 +123,6 @@ pub struct Scheduler {
     prefill_cost: CallCost,
     /// Milliseconds that prompts have earned and not used. Below 0 after a chunk that took longer than expected.
     credit: f64,
-    /// What they earned in this step.
-    earned: f64,
     /// What the calls for those who generate took in this step.
     decode_ms: f64,
     /// Whose prompt is first in the next call; if it is gone, the one after it.
@@ -113,19 +140,10 @@ impl Scheduler {
             batch_tokens_max: limits.batch_tokens_max.max(1),
             chunk_tokens: limits.chunk_tokens.clamp(1, limits.batch_tokens_max.max(1)),
             prefill_share: limits.prefill_share.clamp(0.05, 0.95),
-            streams: limits.streams,
+            ..limits
         };
         let (decode_cost, prefill_cost) = (CallCost::default(), CallCost::default());
-        Self {
-            limits,
-            decode_cost,
-            prefill_cost,
-            credit: 0.0,
-            earned: 0.0,
-            decode_ms: 0.0,
-            next_prompt: 0,
-            turn_left: 0,
-        }
+        Self { limits, decode_cost, prefill_cost, credit: 0.0, decode_ms: 0.0, next_prompt: 0, turn_left: 0 }
     }
 
     /// The next calls for those who generate, one or two, or none where nobody does: one token each, and more where
@@ -182,25 +200,30 @@ impl Scheduler {
     pub fn prefill(&mut self, demands: &[Demand], beside: bool) -> Option<Call> {
         let mut prompts: Vec<&Demand> = demands.iter().filter(|demand| !demand.generating).collect();
         prompts.sort_unstable_by_key(|demand| (demand.slot < self.next_prompt, demand.slot));
+        // Where more wait than generate, all get on faster when the waiting come to generate soon: a step costs
+        // little more for many than for few.
+        let generating = demands.len() - prompts.len();
+        #[expect(clippy::cast_precision_loss, reason = "there are at most a few hundred slots")]
+        let crowd = (prompts.len() as f64 / generating.max(1) as f64).max(1.0);
+        self.credit = if beside { self.credit + self.decode_ms * self.ratio() * crowd } else { 0.0 };
         let Some(&first) = prompts.first() else {
-            // Who comes later earns from then on.
+            // Debts are paid, but nothing is saved up: who comes later earns from then on.
             self.credit = self.credit.min(0.0);
             return None;
         };
-        let mut room = self.limits.chunk_tokens;
-        if beside {
-            // Where more wait than generate, all get on faster when the waiting come to generate soon: a step costs
-            // little more for many than for few.
-            let count = |generating| demands.iter().filter(|demand| demand.generating == generating).count();
-            #[expect(clippy::cast_precision_loss, reason = "there are at most a few hundred slots")]
-            let crowd = (count(false) as f64 / count(true).max(1) as f64).max(1.0);
-            let share = self.limits.prefill_share;
-            self.earned = self.decode_ms * share / (1.0 - share) * crowd;
-            self.credit += self.earned;
-            room = room.min(self.affordable(first)?);
+        let burst = f64::from(self.limits.prefill_burst) * self.decode_ms * crowd;
+        let room = if !beside {
+            self.limits.chunk_tokens
+        } else if self.is_short(first, burst) {
+            // What was saved up for a long one is no reason to let anybody wait later.
+            self.credit = self.credit.min(0.0);
+            if self.credit < -burst {
+                return None;
+            }
+            self.limits.chunk_tokens
         } else {
-            self.credit = 0.0;
-        }
+            self.affordable(first, crowd)?
+        };
         if first.slot != self.next_prompt || self.turn_left == 0 {
             self.turn_left = self.limits.chunk_tokens;
         }
@@ -209,18 +232,24 @@ impl Scheduler {
         let is_over = self.turn_left == 0 || given == first.pending;
         self.next_prompt = if is_over { first.slot + 1 } else { first.slot };
         self.turn_left = if is_over { 0 } else { self.turn_left };
-        let mut parts = Vec::new();
-        for demand in prompts {
-            let tokens = demand.pending.min(room);
-            // A deeper prompt would make the whole call as dear as its own: it waits for its turn.
-            let is_deeper = beside && demand.depth > first.depth + first.pending;
-            if tokens == 0 || is_deeper {
-                continue;
+        let mut parts = vec![(Share { slot: first.slot, tokens: given }, first.depth)];
+        let mut room = room - given;
+        for demand in &prompts[1..] {
+            // What is cut costs another call, and a deeper prompt would make the whole call as dear as its own.
+            if demand.pending <= room && demand.depth <= first.depth + first.pending {
+                parts.push((Share { slot: demand.slot, tokens: demand.pending }, demand.depth));
+                room -= demand.pending;
             }
-            parts.push((Share { slot: demand.slot, tokens }, demand.depth));
-            room -= tokens;
         }
         Some(Call::new(parts))
+    }
+
+    /// Whether a prompt, from its beginning, takes no longer than half of what may be owed.
+    fn is_short(&self, prompt: &Demand, burst: f64) -> bool {
+        let calls = f64::from(prompt.prompt.div_ceil(self.limits.chunk_tokens));
+        let tokens = prompt.prompt.min(self.limits.chunk_tokens);
+        let cost = self.prefill_cost.of(Work::of_one(tokens, prompt.depth + prompt.pending));
+        cost.is_some_and(|cost| cost * calls <= burst / 2.0)
     }
 
     /// The model took so long for a call of [`Scheduler::prefill`].
@@ -229,8 +258,13 @@ impl Scheduler {
         self.credit -= milliseconds(took);
     }
 
-    /// How many tokens the credit is enough for, if it is enough for any.
-    fn affordable(&mut self, first: &Demand) -> Option<u32> {
+    /// The time of prompts, as a multiple of the time of those who generate.
+    fn ratio(&self) -> f64 {
+        self.limits.prefill_share / (1.0 - self.limits.prefill_share)
+    }
+
+    /// How many tokens of a long prompt the credit is enough for, if it is enough for any.
+    fn affordable(&mut self, first: &Demand, crowd: f64) -> Option<u32> {
         let Some(efficient) = self.prefill_cost.efficient_tokens(first.depth) else {
             return Some(CHUNK_FIRST);
         };
@@ -238,8 +272,9 @@ impl Scheduler {
         let least_cost = self.prefill_cost.of(Work::of_one(least, first.depth))?;
         // One step's chunk takes what a step earns. Only where that is too little for any sensible chunk, credit is
         // saved up for the smallest; what is left over does not add up to a long wait.
-        let most = self.earned.max(least_cost);
-        self.credit = self.credit.min(most + self.earned);
+        let earned = self.decode_ms * (self.ratio() + CHUNK_EXTRA) * crowd;
+        let most = earned.max(least_cost);
+        self.credit = (self.credit + self.decode_ms * CHUNK_EXTRA * crowd).min(most + earned);
         if self.credit < least_cost {
             return None;
         }
@@ -250,7 +285,7 @@ impl Scheduler {
             return Some(rest);
         }
         let tokens = self.prefill_cost.tokens_within(self.credit.min(most), first.depth)?.max(least);
-        Some(if tokens >= 2 * CHUNK_TILE { tokens - tokens % CHUNK_TILE } else { tokens })
+        Some(if tokens >= 4 * CHUNK_TILE { tokens - tokens % CHUNK_TILE } else { tokens })
     }
 }
 
@@ -264,8 +299,13 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { batch_tokens_max: 256, chunk_tokens: 128, prefill_share: 0.5, streams: true };
+    const LIMITS: Limits = Limits {
+        batch_tokens_max: 256,
+        chunk_tokens: 128,
+        prefill_share: 0.5,
+        prefill_burst: 64,
+        streams: true,
+    };
 
     fn demands() -> impl Strategy<Value = Vec<Demand>> {
         prop::collection::btree_map(0_u32..64, (1_u32..3000, 0_u32..3000, any::<bool>()), 0..40).prop_map(
@@ -274,6 +314,7 @@ mod tests {
                     slot,
                     pending: if generating { pending % 3 + 1 } else { pending },
                     depth,
+                    prompt: pending,
                     generating,
                 };
                 by_slot.into_iter().map(demand).collect()
@@ -282,17 +323,22 @@ mod tests {
     }
 
     fn generating(slot: Slot, depth: u32) -> Demand {
-        Demand { slot, pending: 1, depth, generating: true }
+        Demand { slot, pending: 1, depth, prompt: depth, generating: true }
     }
 
-    /// Milliseconds of a call, roughly as measured of a 0.5B model on two cores: for each run of slots a pass over the
-    /// weights, and each token at the length of the longest sequence. Many tokens of a sequence are cheaper each than
+    /// What is left of a prompt.
+    fn prompt(slot: Slot, prompt: u32, depth: u32) -> Demand {
+        Demand { slot, pending: prompt - depth, depth, prompt, generating: false }
+    }
+
+    /// Milliseconds of a call, roughly as measured of a 0.5B model on two cores: for each pass over the weights, and
+    /// each token at the length of the longest sequence. Many tokens of a sequence are cheaper each than
     /// one of each of many sequences.
     fn ms(call: &Call) -> f64 {
-        let Work { runs, tokens, length } = call.work;
+        let Work { passes, tokens, length } = call.work;
         let is_prefill = tokens as usize > call.shares.len() || call.shares.len() == 1;
         let (each, attention) = if is_prefill { (1.2, 0.0005) } else { (2.0, 0.0033) };
-        11.7 * f64::from(runs) + f64::from(tokens) * (each + attention * f64::from(length))
+        11.7 * f64::from(passes) + f64::from(tokens) * (each + attention * f64::from(length))
     }
 
     fn time(ms: f64) -> Duration {
@@ -348,10 +394,11 @@ mod tests {
                 steps += 1;
                 prop_assert!(steps < 10_000, "{:?}", left);
                 let waiting = (0..).zip(&left).filter(|(_, pending)| **pending > 0);
-                let prompt = |(slot, &pending): (Slot, &u32)| {
-                    Demand { slot, pending, depth: prompts[slot as usize] - pending, generating: false }
+                let rest = |(slot, &pending): (Slot, &u32)| {
+                    let whole = prompts[slot as usize];
+                    prompt(slot, whole, whole - pending)
                 };
-                let demands: Vec<Demand> = waiting.map(prompt).chain([generating(63, 10)]).collect();
+                let demands: Vec<Demand> = waiting.map(rest).chain([generating(63, 10)]).collect();
                 for share in step(&mut scheduler, &demands).2.into_iter().flat_map(|call| call.shares) {
                     left[share.slot as usize] -= share.tokens;
                 }
@@ -370,25 +417,24 @@ mod tests {
     }
 
     /// Simulates streams that decode, and a prompt that arrives.
-    fn arrival(streams: u32, prompt: u32, prefill_share: f64) -> Arrival {
+    fn arrival(streams: u32, length: u32, prefill_share: f64) -> Arrival {
         let mut scheduler = Scheduler::new(Limits { prefill_share, ..LIMITS });
         // Alone, in whole chunks: so it has seen what prompts cost.
         let (mut alone, mut depth) = (0.0, 0);
-        while depth < prompt {
-            let demand = Demand { slot: 0, pending: prompt - depth, depth, generating: false };
-            let (_, prefill_ms, _) = step(&mut scheduler, &[demand]);
+        while depth < length {
+            let (_, prefill_ms, _) = step(&mut scheduler, &[prompt(0, length, depth)]);
             alone += prefill_ms;
             depth += 128;
         }
-        let (mut slower, mut took, mut alone_ms, mut length, mut depth) = (Vec::new(), 0.0, 0.0, 500, 0);
-        while depth < prompt {
-            let mut demands: Vec<Demand> = (0..streams).map(|slot| generating(slot, length)).collect();
-            length += 1;
-            if length > 520 {
-                demands.push(Demand { slot: streams, pending: prompt - depth, depth, generating: false });
+        let (mut slower, mut took, mut alone_ms, mut streamed, mut depth) = (Vec::new(), 0.0, 0.0, 500, 0);
+        while depth < length {
+            let mut demands: Vec<Demand> = (0..streams).map(|slot| generating(slot, streamed)).collect();
+            streamed += 1;
+            if streamed > 520 {
+                demands.push(prompt(streams, length, depth));
             }
             let (decode_ms, prefill_ms, prefill) = step(&mut scheduler, &demands);
-            if length > 520 {
+            if streamed > 520 {
                 slower.push((decode_ms + prefill_ms) / decode_ms);
                 took += decode_ms + prefill_ms;
             } else {
@@ -410,7 +456,7 @@ mod tests {
             let case = format!("{streams} streams, share {share}");
             assert!(slower <= 1.1 / (1.0 - share), "{case}: steps {slower:.2} times as long");
             // Small chunks are less efficient than large ones: the prompt pays for that.
-            assert!(longer <= 1.8 / share, "{case}: the prompt {longer:.2} times as long");
+            assert!(longer <= 1.2 / share, "{case}: the prompt {longer:.2} times as long");
         }
     }
 
@@ -428,68 +474,109 @@ mod tests {
     #[test]
     fn a_short_prompt_does_not_wait_for_a_long_one() {
         let mut scheduler = Scheduler::new(LIMITS);
-        let long = |depth| Demand { slot: 0, pending: 4_000 - depth, depth, generating: false };
-        let short = Demand { slot: 5, pending: 30, depth: 0, generating: false };
         let mut shares = |demands: &[Demand]| scheduler.prefill(demands, false).expect("a call").shares;
+        let (long, short) = (|depth| prompt(0, 4_000, depth), prompt(5, 30, 0));
         assert_eq!(shares(&[long(0)]), [Share { slot: 0, tokens: 128 }]);
-        let both = [Share { slot: 0, tokens: 98 }, Share { slot: 5, tokens: 30 }];
-        assert_eq!(shares(&[long(128), short]), both);
+        assert_eq!(shares(&[long(128), short]), [Share { slot: 5, tokens: 30 }]);
+        assert_eq!(shares(&[long(128)]), [Share { slot: 0, tokens: 128 }]);
+    }
+
+    #[test]
+    fn prompts_share_a_call_and_none_is_cut_for_it() {
+        let mut scheduler = Scheduler::new(LIMITS);
+        let waiting: Vec<Demand> = (1..6).map(|slot| prompt(slot, 48, 0)).collect();
+        let shares = |of: &[Slot]| of.iter().map(|&slot| Share { slot, tokens: 48 }).collect::<Vec<_>>();
+        let first = scheduler.prefill(&waiting, false).expect("a call");
+        assert_eq!((first.shares, first.work.passes), (shares(&[1, 2]), 1));
+        assert_eq!(scheduler.prefill(&waiting[2..], false).expect("a call").shares, shares(&[3, 4]));
+    }
+
+    #[test]
+    fn a_call_passes_over_the_weights_as_often_as_llama_cpp_splits_it() {
+        let passes = |shares: &[(Slot, u32)]| {
+            passes(shares.iter().map(|&(slot, tokens)| Share { slot, tokens }).collect())
+        };
+        assert_eq!(passes(&[(0, 1), (1, 1), (2, 1)]), 1);
+        assert_eq!(passes(&[(0, 1), (2, 1), (3, 1)]), 2);
+        assert_eq!(passes(&[(0, 64), (1, 64)]), 1);
+        assert_eq!(passes(&[(0, 64), (1, 30)]), 2);
+        assert_eq!(passes(&[(0, 64), (1, 30), (2, 64)]), 3);
     }
 
     #[test]
     fn short_prompts_are_done_in_one_call_and_keep_to_their_share() {
-        let mut scheduler = Scheduler::new(LIMITS);
-        let generating: Vec<Demand> = (0..16).map(|slot| generating(slot, 100)).collect();
-        let prompt = Demand { slot: 16, pending: 64, depth: 0, generating: false };
-        let demands = [generating.as_slice(), &[prompt]].concat();
-        // One after the other arrives; at first nothing is known of costs.
-        (0..20).for_each(|_| {
-            step(&mut scheduler, &demands);
-        });
-        let steps: Vec<_> = (0..100).map(|_| step(&mut scheduler, &demands)).collect();
-        let tokens: Vec<u32> =
-            steps.iter().filter_map(|(.., call)| Some(call.as_ref()?.work.tokens)).collect();
-        assert!(tokens.iter().all(|tokens| *tokens == 64), "{tokens:?}");
-        let sum = |of: fn(&(f64, f64, Option<Call>)) -> f64| steps.iter().map(of).sum::<f64>();
-        let share = sum(|step| step.1) / sum(|step| step.0 + step.1);
-        assert!((0.45..0.52).contains(&share), "{share}");
+        for (pending, share) in [(64, 0.5), (120, 0.5), (64, 0.2)] {
+            let mut scheduler = Scheduler::new(Limits { prefill_share: share, ..LIMITS });
+            let generating: Vec<Demand> = (0..16).map(|slot| generating(slot, 100)).collect();
+            // One after the other arrives; at first nothing is known of costs.
+            let demands = [generating.as_slice(), &[prompt(16, pending, 0)]].concat();
+            (0..200).for_each(|_| {
+                step(&mut scheduler, &demands);
+            });
+            let steps: Vec<_> = (0..100).map(|_| step(&mut scheduler, &demands)).collect();
+            let tokens: Vec<u32> =
+                steps.iter().filter_map(|(.., call)| Some(call.as_ref()?.work.tokens)).collect();
+            assert!(tokens.iter().all(|tokens| *tokens == pending), "{tokens:?}");
+            let sum = |of: fn(&(f64, f64, Option<Call>)) -> f64| steps.iter().map(of).sum::<f64>();
+            let taken = sum(|step| step.1) / sum(|step| step.0 + step.1);
+            assert!((share * 0.95..share * 1.1).contains(&taken), "{taken}, not {share}");
+        }
     }
 
-    /// Sixteen requests at once, of 64 tokens in and out: the whole takes little longer than all prompts first, in
-    /// whole chunks, and then everybody together.
+    /// What a burst may do to those who generate: they fall behind by so many tokens and a call, and no more.
+    #[test]
+    fn short_prompts_owe_no_more_than_they_may() {
+        let mut scheduler = Scheduler::new(LIMITS);
+        let demands: Vec<Demand> =
+            (0..8).map(|slot| generating(slot, 100)).chain([prompt(8, 100, 0)]).collect();
+        step(&mut scheduler, &demands[8..]);
+        let (mut decoded, mut prefilled) = (0.0, 0.0);
+        for _ in 0..1000 {
+            let (decode_ms, prefill_ms, _) = step(&mut scheduler, &demands);
+            (decoded, prefilled) = (decoded + decode_ms, prefilled + prefill_ms);
+            let behind = prefilled - decoded;
+            assert!(behind <= 64.0 * decode_ms + prefill_ms.max(140.0), "{behind} ms behind");
+        }
+        assert!(prefilled > 0.95 * decoded, "and they get what is theirs");
+    }
+
+    /// Many requests at once, of 64 tokens in and out: the whole takes little longer than all prompts first, in whole
+    /// chunks, and then everybody together.
     #[test]
     fn a_crowd_that_arrives_together_is_soon_generating_together() {
-        let mut scheduler = Scheduler::new(LIMITS);
-        // It has seen others before.
-        (0..8).for_each(|_| {
-            step(
-                &mut scheduler,
-                &[generating(0, 64), Demand { slot: 1, pending: 500, depth: 0, generating: false }],
-            );
-        });
-        let (mut prompts, mut answers) = ([64_u32; 16], [64_u32; 16]);
-        let mut took = 0.0;
-        while answers.iter().any(|left| *left > 0) {
-            let demand = |slot: Slot| {
-                let (prompt, answer) = (prompts[slot as usize], answers[slot as usize]);
-                let depth = 128 - prompt - answer;
-                Demand { slot, pending: prompt.max(1), depth, generating: prompt == 0 }
-            };
-            let demands: Vec<Demand> =
-                (0..16).filter(|&slot| answers[slot as usize] > 0).map(demand).collect();
-            let (decode_ms, prefill_ms, prefill) = step(&mut scheduler, &demands);
-            took += decode_ms + prefill_ms;
-            for demand in demands.iter().filter(|demand| demand.generating) {
-                answers[demand.slot as usize] -= 1;
+        for count in [2, 4, 8, 16, 32] {
+            let mut scheduler = Scheduler::new(LIMITS);
+            // It has seen others before.
+            (0..8).for_each(|_| {
+                step(&mut scheduler, &[generating(0, 64), prompt(1, 500, 0)]);
+            });
+            let (mut prompts, mut answers) = (vec![64_u32; count], vec![64_u32; count]);
+            let (mut took, mut prefills) = (0.0, 0);
+            while answers.iter().any(|left| *left > 0) {
+                let demand = |slot: usize| {
+                    let (prompt, answer) = (prompts[slot], answers[slot]);
+                    let (depth, slot) = (128 - prompt - answer, Slot::try_from(slot).expect("a slot"));
+                    Demand { slot, pending: prompt.max(1), depth, prompt: 64, generating: prompt == 0 }
+                };
+                let demands: Vec<Demand> = (0..count).filter(|&slot| answers[slot] > 0).map(demand).collect();
+                let (decode_ms, prefill_ms, prefill) = step(&mut scheduler, &demands);
+                took += decode_ms + prefill_ms;
+                for demand in demands.iter().filter(|demand| demand.generating) {
+                    answers[demand.slot as usize] -= 1;
+                }
+                prefills += usize::from(prefill.is_some());
+                for share in prefill.into_iter().flat_map(|call| call.shares) {
+                    prompts[share.slot as usize] -= share.tokens;
+                }
             }
-            for share in prefill.into_iter().flat_map(|call| call.shares) {
-                prompts[share.slot as usize] -= share.tokens;
-            }
+            let slots = 0..Slot::try_from(count).expect("a slot");
+            let all = Call::new(slots.map(|slot| (Share { slot, tokens: 1 }, 96)).collect());
+            let chunk = Call::new(vec![(Share { slot: 0, tokens: 128 }, 0)]);
+            #[expect(clippy::cast_precision_loss, reason = "it is small")]
+            let best = (count / 2) as f64 * ms(&chunk) + 64.0 * ms(&all);
+            assert!(took < 1.05 * best, "{count}: {took:.0} ms, and at best {best:.0}");
+            assert_eq!(prefills, count / 2, "two share a call");
         }
-        let one = |tokens: u32| Call::new(vec![(Share { slot: 0, tokens }, 0)]);
-        let all = Call::new((0..16).map(|slot| (Share { slot, tokens: 1 }, 96)).collect());
-        let best = 8.0 * ms(&one(128)) + 64.0 * ms(&all);
-        assert!(took < 1.2 * best, "{took:.0} ms, and at best {best:.0}");
     }
 
     #[test]

@@ -123,6 +123,8 @@ pub(crate) struct Sequence {
     pub caches: bool,
     /// Tokens of the prompt that were in the cache.
     cached_tokens: u32,
+    /// Those that were not.
+    prompt: u32,
     leads: Option<Lead>,
     /// `None` while a sampling thread has it.
     pub sampling: Option<Box<Sampling>>,
@@ -154,6 +156,7 @@ impl Sequence {
             position: cached_tokens,
             caches: submission.caches,
             cached_tokens,
+            prompt: number(submission.prompt.len()) - cached_tokens,
             leads: submission.leads,
             sampling: Some(submission.sampling),
             held_row: None,
@@ -178,9 +181,9 @@ impl Sequence {
             && self.held_row.is_none()
             && self.outbox.is_empty()
             && self.finishing.is_none();
-        let pending = u32::try_from(self.pending.len()).unwrap_or(u32::MAX);
-        let (slot, depth) = (self.slot(), self.position);
-        ready.then_some(Demand { slot, pending, depth, generating: self.is_generating() })
+        let (slot, depth, prompt) = (self.slot(), self.position, self.prompt);
+        let pending = number(self.pending.len());
+        ready.then_some(Demand { slot, pending, depth, prompt, generating: self.is_generating() })
     }
 
     /// Whether its reader has, or is about to have, its first token.
@@ -218,6 +221,7 @@ impl Sequence {
     pub(crate) fn resume(&mut self, slot: Slot, held: u32) {
         self.owner.slot = slot;
         self.pending.drain(..held as usize);
+        self.prompt = number(self.pending.len());
         self.position = held;
     }
 
@@ -237,7 +241,7 @@ impl Sequence {
             tokens.push(token);
             self.outbox.push_back(chosen);
             self.tokens_left = self.tokens_left.saturating_sub(1);
-            let held = self.position + u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+            let held = self.position + number(tokens.len());
             if !self.ignore_end && is_end(token) {
                 self.finishing = Some(FinishReason::Stop);
             } else if self.tokens_left == 0 || held > context {
@@ -312,4 +316,8 @@ impl Sequence {
         };
         (end, self.sampling, self.reader.end)
     }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

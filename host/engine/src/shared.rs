@@ -39,6 +39,8 @@ pub(crate) struct Gauges {
     pub running: AtomicUsize,
     pub tokens_prefilled: AtomicU64,
     pub tokens_generated: AtomicU64,
+    pub prefill_calls: AtomicU64,
+    pub decode_calls: AtomicU64,
     pub requests_finished: AtomicU64,
     pub requests_cancelled: AtomicU64,
     pub requests_failed: AtomicU64,
@@ -69,6 +71,10 @@ pub struct Status {
     pub tokens_prefilled: u64,
     /// Tokens generated since the start.
     pub tokens_generated: u64,
+    /// Calls of the model for prompts since the start.
+    pub prefill_calls: u64,
+    /// Calls of the model for those who generate since the start.
+    pub decode_calls: u64,
     /// Requests that ended as they should.
     pub requests_finished: u64,
     /// Requests whose reader went away.
@@ -128,6 +134,8 @@ impl Shared {
             queue_limit: options.queue_limit,
             tokens_prefilled: count(&gauges.tokens_prefilled),
             tokens_generated: count(&gauges.tokens_generated),
+            prefill_calls: count(&gauges.prefill_calls),
+            decode_calls: count(&gauges.decode_calls),
             requests_finished: count(&gauges.requests_finished),
             requests_cancelled: count(&gauges.requests_cancelled),
             requests_failed: count(&gauges.requests_failed),

@@ -53,6 +53,7 @@ impl Worker {
             batch_tokens_max: info.batch_tokens_max,
             chunk_tokens: info.chunk_tokens,
             prefill_share: options.prefill_share,
+            prefill_burst: options.prefill_burst,
             streams: info.capabilities.layout == Layout::Streams,
         });
         let sequences = (0..info.slots).map(|_| None).collect();
@@ -84,7 +85,7 @@ impl Worker {
             self.sweep();
             self.admit();
             self.close_gap();
-            let demands: Vec<Demand> = self.sequences.iter().flatten().filter_map(Sequence::demand).collect();
+            let demands = self.demands();
             if !demands.is_empty() {
                 self.step(&demands);
             } else if self.sequences.iter().all(Option::is_none)
@@ -97,6 +98,10 @@ impl Worker {
                 self.wait();
             }
         }
+    }
+
+    fn demands(&self) -> Vec<Demand> {
+        self.sequences.iter().flatten().filter_map(Sequence::demand).collect()
     }
 
     /// Sleeps until a request, a cancellation or a sampler wakes it.
@@ -254,13 +259,17 @@ impl Worker {
         for call in &calls {
             if let Some(took) = self.decode(call) {
                 self.scheduler.decoded(call, took);
+                self.gauges.decode_calls.fetch_add(1, Ordering::Relaxed);
             }
         }
         self.scheduler.earn(begun.elapsed());
-        if let Some(call) = self.scheduler.prefill(demands, !calls.is_empty())
+        // Who came meanwhile, to the place of one that has ended perhaps, need not wait for another step.
+        self.admit();
+        if let Some(call) = self.scheduler.prefill(&self.demands(), !calls.is_empty())
             && let Some(took) = self.decode(&call)
         {
             self.scheduler.prefilled(&call, took);
+            self.gauges.prefill_calls.fetch_add(1, Ordering::Relaxed);
         }
     }
 

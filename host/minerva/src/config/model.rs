@@ -48,10 +48,14 @@ pub(crate) struct ModelArguments {
     /// One pool of cells for all sequences (-kvu)
     #[arg(long, env = "MINERVA_KV_UNIFIED")]
     pub kv_unified: bool,
-    /// The part of the time that prompts get while answers are being written, 0.05 to 0.95: with a share f a token
-    /// takes up to 1/(1-f) times as long
+    /// The part of the time that prompts get while answers are being written, 0.05 to 0.95: beside a long prompt a
+    /// token takes about 1/(1-f) times as long with a share f
     #[arg(long, env = "MINERVA_PREFILL_SHARE", value_name = "F", default_value_t = 0.5)]
     pub prefill_share: f64,
+    /// Tokens by which answers that are being written may fall behind for short prompts, which are decoded at once; 0
+    /// counts all as long
+    #[arg(long, env = "MINERVA_PREFILL_BURST", value_name = "N", default_value_t = 64)]
+    pub prefill_burst: u32,
     /// Most MiB of host memory for sequences that may be needed again; 0 keeps none
     #[arg(long, env = "MINERVA_CACHE_RAM", value_name = "MIB", default_value_t = 1024)]
     pub cache_ram: u64,
@@ -128,6 +132,7 @@ impl ModelArguments {
             engine.chat_template = template;
             engine.dialect = dialect;
             engine.prefill_share = self.prefill_share;
+            engine.prefill_burst = self.prefill_burst;
             engine.prefix_cache = !self.no_cache_prompt;
             engine.prefix_cache_bytes = self.cache_ram.saturating_mul(1 << 20);
         });

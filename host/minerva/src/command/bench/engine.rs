@@ -112,7 +112,14 @@ fn bare_loop(llama: &mut Llama, sequences: u32, length: u32, tokens: u32) -> Res
         last = (0..last.len()).map(|row| best(llama.logits(row))).collect();
     }
     let decoded = f64::from(sequences * (tokens - 1));
-    Ok(rates(sequences * tokens, begun.elapsed().as_secs_f64(), decoded, prefilled.elapsed().as_secs_f64()))
+    let (whole, decoding) = (begun.elapsed().as_secs_f64(), prefilled.elapsed().as_secs_f64());
+    let mut figures = rates(sequences * tokens, whole, decoded, decoding);
+    figures.insert(
+        "prompt_tokens_per_call",
+        f64::from(length) / f64::from(length.div_ceil(u32::try_from(chunk)?)),
+    );
+    figures.insert("tokens_per_decode_call", f64::from(sequences));
+    Ok(figures)
 }
 
 /// The likeliest token.
@@ -128,6 +135,7 @@ enum Noticed {
 }
 
 /// The same through the engine: every sequence a request, all at once.
+#[expect(clippy::cast_precision_loss, reason = "nobody counts to 2^52 tokens")]
 async fn engine(
     minerva: &Minerva,
     arguments: &EngineBench,
@@ -136,6 +144,7 @@ async fn engine(
 ) -> Result<Figures> {
     let handle = minerva.handle();
     let (notice, mut noticed) = mpsc::unbounded_channel();
+    let at_first = handle.status();
     let begun = Instant::now();
     let mut readers = tokio::task::JoinSet::new();
     for sequence in 0..sequences {
@@ -186,9 +195,15 @@ async fn engine(
     }
     let (Some((from, before)), Some((to, after))) = (from, to) else { bail!("no answer came") };
     let decode_seconds = to.saturating_duration_since(from).as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "nobody counts to 2^52 tokens")]
     let decoded = after.saturating_sub(before) as f64;
     let mut figures = rates(sequences * arguments.tokens, whole, decoded, decode_seconds);
+    let status = handle.status();
+    let per = |tokens: u64, calls: u64| tokens as f64 / calls as f64;
+    let prompts = status.tokens_prefilled - at_first.tokens_prefilled;
+    // The first token of an answer comes of its prompt.
+    let chosen = status.tokens_generated - at_first.tokens_generated - u64::from(sequences);
+    figures.insert("prompt_tokens_per_call", per(prompts, status.prefill_calls - at_first.prefill_calls));
+    figures.insert("tokens_per_decode_call", per(chosen, status.decode_calls - at_first.decode_calls));
     // The answers did not overlap: there is nothing to tell of decoding alone.
     figures.retain(|_, figure| figure.is_finite() && *figure > 0.0);
     Ok(figures)
