@@ -63,6 +63,7 @@ mod stream;
 mod template;
 
 mod args;
+mod grammar;
 mod step;
 
 pub mod model;
@@ -78,6 +79,7 @@ pub mod testing;
 
 pub use args::{ArgType, Args, from_json};
 pub use error::Error;
+pub use grammar::{Grammar, Notation};
 pub use log::{Level, log};
 pub use sampler::{About, Candidates, Choice, Needs, Sampler, Tier};
 pub use step::{RowSummary, Step, TokenSet};
@@ -105,9 +107,9 @@ pub mod prelude {
     // Without its name too: a plugin's own type is usually called `Args`, and hides it.
     pub use crate::Args as _;
     pub use crate::{
-        About, Args, Candidates, Chat, Choice, Chunk, Content, Error, Event, Finish, Level, Message, Needs,
-        Part, Prompt, RowSummary, Sampler, Step, Stream, Template, Tier, Token, TokenSet, ToolCall,
-        ToolDelta, about, args, begun_at_end, export, log, model,
+        About, Args, Candidates, Chat, Choice, Chunk, Content, Error, Event, Finish, Grammar, Level, Message,
+        Needs, Notation, Part, Prompt, RowSummary, Sampler, Step, Stream, Template, Tier, Token, TokenSet,
+        ToolCall, ToolDelta, about, args, begun_at_end, export, log, model,
     };
 }
 

@@ -1,4 +1,4 @@
-use crate::{Candidates, Error, Finish, Token, backend};
+use crate::{Candidates, Error, Finish, Grammar, Token, backend};
 
 /// The step being decided, and commands for it.
 ///
@@ -31,6 +31,16 @@ impl Step {
     /// Only tokens of the set may be chosen.
     pub fn allow(&mut self, set: &TokenSet) {
         backend::allow(&mut self.data, &set.data);
+    }
+
+    /// Only tokens that fit next in a grammar may be chosen. Best done in
+    /// [`Sampler::advance`](crate::Sampler::advance), where it costs no time while the model computes.
+    ///
+    /// # Errors
+    ///
+    /// Where no token fits, or to find out would take too long.
+    pub fn obey(&mut self, grammar: &Grammar) -> Result<(), Error> {
+        Ok(backend::obey(&mut self.data, &grammar.data)?)
     }
 
     /// Adds to the logits of tokens: negative infinity bans one. Both slices have the same length; NaN and
@@ -111,7 +121,7 @@ pub struct RowSummary {
 /// ```
 #[derive(Debug)]
 pub struct TokenSet {
-    data: backend::TokenSetData,
+    pub(crate) data: backend::TokenSetData,
 }
 
 impl TokenSet {

@@ -1,4 +1,4 @@
-use crate::{About, Args, Error, Token};
+use crate::{About, Args, Error, Notation, Token};
 
 /// A template: makes the prompt of a conversation.
 pub trait Template: 'static {
@@ -92,6 +92,8 @@ pub struct Prompt {
     pub parts: Vec<Part>,
     /// Texts that end the answer, beside the request's own.
     pub stops: Vec<String>,
+    /// What the answer must obey, behind the thinking: a notation and a source.
+    pub grammar: Option<(Notation, String)>,
 }
 
 impl Prompt {
@@ -116,6 +118,13 @@ impl Prompt {
     /// Adds a text that ends the answer.
     pub fn stop(&mut self, text: impl Into<String>) -> &mut Self {
         self.stops.push(text.into());
+        self
+    }
+
+    /// Makes the answer obey a grammar. The request is refused where it has one itself, and where this one cannot be
+    /// compiled.
+    pub fn grammar(&mut self, notation: Notation, source: impl Into<String>) -> &mut Self {
+        self.grammar = Some((notation, source.into()));
         self
     }
 }

@@ -21,7 +21,7 @@ use crate::dialect::{Piece, Reader, Wanted};
 use crate::event::{Event, FinishReason, Finished, Text, TokenLogprob, Usage};
 use crate::grammar::{self, Grammar};
 use crate::model::{Encode, Token, Vocabulary};
-use crate::plugin::{Chunk, Kind, OnFault, Part, Prompt, Report, SessionContext};
+use crate::plugin::{self, Chunk, Fault, Kind, OnFault, Part, Prompt, Report, SessionContext};
 use crate::processing::{Item, Pipe};
 use crate::request::{self, Chat, GenerateRequest, Input, ReasoningFormat, Use};
 use crate::sampling::{Chosen, Link, Sampling};
@@ -156,11 +156,11 @@ fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<
         Some(grammar) if calls.contains(&grammar.kind) => shared.dialect.demanded(),
         _ => shared.dialect,
     };
-    let grammar = grammar.map(|grammar| compile(shared, &grammar)).transpose()?;
+    let mut grammar = grammar.map(|grammar| compile(shared, &grammar)).transpose()?;
     let mut wanted = None;
     let (prompt, mut stops, template) = match input {
         Input::Chat(chat) => {
-            let (prompt, report) = render(shared, &context(0), &chat, template.as_ref())?;
+            let (prompt, report) = render(shared, &context(0), &chat, template.as_ref(), &mut grammar)?;
             let tokens = tokenise(shared.vocabulary.as_ref(), &prompt.parts)?;
             wanted = Some(wanted_of(&chat, &tokens, shared.vocabulary.as_ref()));
             (tokens, prompt.stops, report)
@@ -230,19 +230,31 @@ fn compile(shared: &Shared, wanted: &request::Grammar) -> Result<Grammar, Error>
     })
 }
 
-/// Makes the prompt by the request's template, or by the model's own.
+/// Makes the prompt by the request's template, or by the model's own. What grammar the template wants is `grammar` then.
 fn render(
     shared: &Shared,
     context: &SessionContext,
     chat: &Chat,
-    template: Option<&Use<dyn crate::plugin::Template>>,
+    template: Option<&Use<dyn plugin::Template>>,
+    grammar: &mut Option<Grammar>,
 ) -> Result<(Prompt, Option<Report>), Error> {
     let native = || -> Result<Prompt, Error> {
-        Ok(Prompt { parts: vec![Part::Special(shared.template.render(chat)?)], stops: Vec::new() })
+        Ok(Prompt { parts: vec![Part::Special(shared.template.render(chat)?)], ..Prompt::default() })
     };
     let Some(used) = template else { return Ok((native()?, None)) };
     let mut report = Report::new(used.plugin.identity(), Kind::Template);
-    match used.plugin.render(context, chat, &used.args) {
+    let refused = |why| plugin::Error::new(used.plugin.identity(), "render", Fault::Refused(why));
+    let rendered = used.plugin.render(context, chat, &used.args).and_then(|prompt| {
+        if let Some((kind, source)) = &prompt.grammar {
+            if grammar.is_some() {
+                return Err(refused("it brings a grammar, and the request has one; take one away".into()));
+            }
+            let compiled = shared.grammars.compile(*kind, source);
+            *grammar = Some(compiled.map_err(|error| refused(error.to_string()))?);
+        }
+        Ok(prompt)
+    });
+    match rendered {
         Ok(prompt) => Ok((prompt, Some(report))),
         Err(error) if used.on_fault == OnFault::Fail => Err(error.into()),
         Err(error) => {
@@ -303,10 +315,10 @@ fn check_length(prompt: &[Token], max_tokens: Option<u32>, limit: u32) -> Result
 
 fn open_samplers(
     context: &SessionContext,
-    samplers: &[Use<dyn crate::plugin::SamplerPlugin>],
+    samplers: &[Use<dyn plugin::SamplerPlugin>],
     prompt: &[Token],
 ) -> Result<Vec<Link>, Error> {
-    let open = |used: &Use<dyn crate::plugin::SamplerPlugin>| {
+    let open = |used: &Use<dyn plugin::SamplerPlugin>| {
         let mut report = Report::new(used.plugin.identity(), Kind::Sampler);
         let session = match used.plugin.open(context, &used.args, prompt) {
             Ok(session) => Some(session),

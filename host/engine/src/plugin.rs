@@ -90,6 +90,8 @@ pub struct Prompt {
     pub parts: Vec<Part>,
     /// Texts that end the generation, beside the request's own.
     pub stops: Vec<String>,
+    /// What the answer obeys: a notation and its source. The request must have no grammar of its own then.
+    pub grammar: Option<(grammar::Kind, String)>,
 }
 
 /// A part of a prompt.

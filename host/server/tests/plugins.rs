@@ -135,7 +135,7 @@ impl Template for Hello {
         if chat.messages.iter().any(|message| message.joined_text().contains("secret")) {
             return Err(Error::new(&self.identity, "render", Fault::Refused("not about that".into())));
         }
-        Ok(Prompt { parts: vec![Part::Text("user: hello\nassistant:".into())], stops: Vec::new() })
+        Ok(Prompt { parts: vec![Part::Text("user: hello\nassistant:".into())], ..Prompt::default() })
     }
 }
 

@@ -18,5 +18,6 @@ wasmtime::component::bindgen!({
     imports: { default: trappable },
     with: {
         "minerva:plugin/constraints.token-set": crate::imports::constraints::TokenSet,
+        "minerva:plugin/constraints.grammar": crate::imports::grammar::Grammar,
     },
 });

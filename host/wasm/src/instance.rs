@@ -70,6 +70,7 @@ impl Component {
             limits: Arc::clone(&self.limits),
             store: Arc::clone(&self.store),
             resources,
+            grammars: 0,
             patterns: self.runtime.patterns(),
             wasi: wasi::View::default(),
             step: Step::default(),

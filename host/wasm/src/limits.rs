@@ -210,6 +210,7 @@ const ROWS: &[Row] = &[
     amount!("output", Bytes, 1 << 30, output_bytes, false),
     amount!("log", Bytes, 1 << 30, log_bytes, false),
     amount!("handles", Count, 1_000_000, handles, false),
+    amount!("grammars", Count, 1_000, grammars, false),
     amount!("store", Bytes, 1 << 30, store_bytes, false),
     amount!("store_keys", Count, 1_000_000, store_keys, false),
     amount!("store_value", Bytes, 64 << 20, store_value_bytes, false),
@@ -257,8 +258,10 @@ pub struct Limits {
     pub output_bytes: usize,
     /// What one session may write to the log. The rest is dropped. Default 64 KiB.
     pub log_bytes: usize,
-    /// Token sets that one session may hold. Default 256.
+    /// Token sets and grammars that the sessions of one instance may hold. Default 256.
     pub handles: usize,
+    /// Grammars among them; each may take 10 MB outside of the instance's memory, and most take little. Default 16.
+    pub grammars: usize,
     /// What a plugin may remember, keys, values and 64 bytes for each entry. Default 1 MiB.
     pub store_bytes: usize,
     /// Keys that it may remember. Default 1,024.
@@ -308,6 +311,7 @@ impl Default for Limits {
             output_bytes: 8 << 20,
             log_bytes: 64 << 10,
             handles: 256,
+            grammars: 16,
             store_bytes: 1 << 20,
             store_keys: 1_024,
             store_value_bytes: 64 << 10,

@@ -168,6 +168,7 @@ impl Loaded {
         // Only now the identity is whole.
         let component = describe.component;
         let with = || component.clone();
+        let compiles = surface.imports.iter().any(|import| import.ends_with("grammar.compile"));
         Ok(Self {
             bytes: bytes.len() as u64,
             limits,
@@ -177,6 +178,7 @@ impl Loaded {
                 indices,
                 descriptor,
                 schema,
+                compiles,
             }),
             template: template.map(|(indices, schema)| WasmTemplate { component: with(), indices, schema }),
             stream: stream.map(|(indices, schema)| WasmStream { component: with(), indices, schema }),

@@ -27,6 +27,8 @@ pub(crate) struct WasmSampler {
     pub(crate) indices: GuestIndices,
     pub(crate) descriptor: SamplerDescriptor,
     pub(crate) schema: Schema,
+    /// It can compile grammars.
+    pub(crate) compiles: bool,
 }
 
 impl WasmSampler {
@@ -56,6 +58,10 @@ impl SamplerPlugin for WasmSampler {
     ) -> Result<Box<dyn Sampler>, Error> {
         let refuse = |fault| Error::new(&self.component.identity, "open", fault);
         let args = self.schema.check(args).map_err(refuse)?;
+        if self.compiles {
+            // The first of a model takes a while, and that is not the plugin's.
+            context.grammars.prepare();
+        }
         let mut instance = self.component.instance("open", Some(context), self.rows())?;
         let deadline = instance.limits().open;
         let opened = instance.start("open", deadline, |store, wasm| {

@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) limits: Arc<Limits>,
     pub(crate) store: Arc<Store>,
     pub(crate) resources: ResourceTable,
+    /// How many grammars are among them.
+    pub(crate) grammars: usize,
     pub(crate) patterns: Arc<Patterns>,
     pub(crate) wasi: wasi::View,
     /// The step being decided: the caller's, swapped in for the time of a call.

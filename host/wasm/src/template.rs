@@ -87,5 +87,6 @@ fn checked(prompt: wit::Prompt, instance: &Instance) -> Result<Prompt, String> {
         },
     };
     let parts = prompt.parts.into_iter().map(part).collect::<Result<_, _>>()?;
-    Ok(Prompt { parts, stops: prompt.stops })
+    let grammar = prompt.grammar.map(|(notation, source)| (notation.into(), source));
+    Ok(Prompt { parts, stops: prompt.stops, grammar })
 }

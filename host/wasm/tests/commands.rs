@@ -7,7 +7,7 @@ use minerva_engine::plugin::{Choice, Sampler};
 use minerva_engine::step::{Candidates, Random, Step};
 use serde_json::json;
 
-use crate::support::{context, loaded};
+use crate::support::{VOCABULARY_SIZE, context, loaded};
 
 fn open(at: &str, how: &str) -> Box<dyn Sampler> {
     let plugin = loaded("misbehaving").sampler.unwrap();
@@ -34,6 +34,37 @@ fn every_command() {
     assert_eq!(commands.stop, Some(FinishReason::Filter));
     // The step is the caller's again, with all that was in it.
     assert_eq!(step.history, [10, 11, 12]);
+}
+
+/// What may come next after some tokens, as text; or why the answer ends.
+fn commanded(session: &mut dyn Sampler, said: &str) -> String {
+    let tokens: Vec<u32> = said.bytes().map(u32::from).collect();
+    let mut step = Step::default();
+    session.advance(&mut step, &tokens).unwrap();
+    match (step.commands.stop, step.commands.allowed) {
+        (Some(reason), _) => format!("{reason:?}"),
+        (None, Some(allowed)) => {
+            let shown = |id: u32| u8::try_from(id).map_or('$', char::from);
+            (0..VOCABULARY_SIZE).filter(|&id| allowed.has(id)).map(shown).collect()
+        }
+        (None, None) => "anything".to_owned(),
+    }
+}
+
+#[test]
+fn a_grammar_goes_forth_and_back() {
+    let mut first = open("open", "obey a grammar");
+    assert_eq!(commanded(first.as_mut(), ""), "ny");
+    assert_eq!(commanded(first.as_mut(), "y"), "e");
+    let mut second = first.fork().unwrap();
+    assert_eq!(commanded(first.as_mut(), "es"), ".");
+    // Complete: all that may come is one of the two ends.
+    assert_eq!(commanded(first.as_mut(), "."), "$$");
+    first.rollback(4).unwrap();
+    assert_eq!(commanded(first.as_mut(), "no"), ".");
+    // The fork is where it was, and says when something does not fit.
+    assert_eq!(commanded(second.as_mut(), "es"), ".");
+    assert_eq!(commanded(second.as_mut(), "!"), "Filter");
 }
 
 #[test]

@@ -38,8 +38,8 @@ fn each_plugin_has_limits_of_its_own() {
     let limit = |what, limit, unit| Fault::Limit { what, limit, unit };
     assert_eq!(fault("bad", "hog"), limit("memory", 3 << 20, "bytes"));
     assert_eq!(fault("other", "hog"), limit("memory", 64 << 20, "bytes"));
-    assert_eq!(fault("bad", "hoard handles"), limit("token sets", 7, "handles"));
-    assert_eq!(fault("other", "hoard handles"), limit("token sets", 256, "handles"));
+    assert_eq!(fault("bad", "hoard handles"), limit("token sets and grammars", 7, "handles"));
+    assert_eq!(fault("other", "hoard handles"), limit("token sets and grammars", 256, "handles"));
 }
 
 #[test]

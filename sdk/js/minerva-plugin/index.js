@@ -81,6 +81,7 @@ export class Sampler {
 export class Prompt {
   parts = [];
   stops = [];
+  grammar = null;
 
   /** Adds the template's own words, in which the text of special tokens means those tokens. */
   special(text) {
@@ -103,6 +104,12 @@ export class Prompt {
   /** Adds a text that ends the answer. */
   stop(text) {
     this.stops.push(text);
+    return this;
+  }
+
+  /** Makes the answer obey a grammar: "json-schema", "regex", "lark" or "gbnf", and its source. */
+  obey(notation, source) {
+    this.grammar = [notation, source];
     return this;
   }
 }

@@ -104,6 +104,7 @@ class Prompt:
 
     parts: list[tuple[str, Any]] = field(default_factory=list)
     stops: list[str] = field(default_factory=list)
+    grammar: tuple[str, str] | None = None
 
     def special(self, text: str) -> "Prompt":
         """Adds the template's own words, in which the text of special tokens means those tokens."""
@@ -123,6 +124,11 @@ class Prompt:
     def stop(self, text: str) -> "Prompt":
         """Adds a text that ends the answer."""
         self.stops.append(text)
+        return self
+
+    def obey(self, notation: str, source: str) -> "Prompt":
+        """Makes the answer obey a grammar: `json-schema`, `regex`, `lark` or `gbnf`, and its source."""
+        self.grammar = (notation, source)
         return self
 
 

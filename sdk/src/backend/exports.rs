@@ -45,6 +45,15 @@ impl From<types::Finish> for crate::Finish {
     }
 }
 
+pub fn notation(notation: crate::Notation) -> types::Notation {
+    match notation {
+        crate::Notation::JsonSchema => types::Notation::JsonSchema,
+        crate::Notation::Regex => types::Notation::Regex,
+        crate::Notation::Lark => types::Notation::Lark,
+        crate::Notation::Gbnf => types::Notation::Gbnf,
+    }
+}
+
 fn about<A: crate::Args>(about: crate::About) -> types::About {
     types::About {
         version: about.version.to_owned(),
@@ -190,7 +199,8 @@ pub mod template {
                 crate::Part::Special(text) => wit::Part::Special(text),
                 crate::Part::Tokens(ids) => wit::Part::Tokens(ids),
             });
-            Ok(wit::Prompt { parts: parts.collect(), stops: prompt.stops })
+            let grammar = prompt.grammar.map(|(notation, source)| (super::notation(notation), source));
+            Ok(wit::Prompt { parts: parts.collect(), stops: prompt.stops, grammar })
         }
     }
 

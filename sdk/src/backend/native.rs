@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use crate::model::Special;
 use crate::testing::{Commands, Vocabulary};
-use crate::{Candidates, Finish, Level, RowSummary, Token};
+use crate::{Candidates, Finish, Level, Notation, RowSummary, Token};
 
 /// A step as a test set it up.
 #[derive(Debug, Default)]
@@ -17,6 +17,13 @@ pub(crate) struct StepData {
 
 /// One `bool` for each token of the vocabulary.
 pub(crate) type TokenSetData = Vec<bool>;
+
+/// Alternatives of plain text, and the tokens so far.
+#[derive(Clone, Debug)]
+pub(crate) struct GrammarData {
+    texts: Vec<Vec<u8>>,
+    taken: Vec<Token>,
+}
 
 thread_local! {
     pub(crate) static VOCABULARY: RefCell<Vocabulary> = RefCell::new(Vocabulary::default());
@@ -104,6 +111,11 @@ pub(crate) fn allow(step: &mut StepData, set: &TokenSetData) {
     }
 }
 
+pub(crate) fn obey(step: &mut StepData, grammar: &GrammarData) -> Result<(), String> {
+    allow(step, &grammar_allowed(grammar)?);
+    Ok(())
+}
+
 pub(crate) fn bias(step: &mut StepData, ids: &[Token], add: &[f32]) {
     assert_eq!(ids.len(), add.len(), "bias with lists of different lengths");
     assert!(add.iter().all(|add| !add.is_nan() && *add < f32::INFINITY), "a bias that is NaN or infinite");
@@ -169,9 +181,7 @@ pub(crate) fn set_from_words(words: &[u32]) -> TokenSetData {
 }
 
 pub(crate) fn set_matching(regex: &str) -> Result<TokenSetData, String> {
-    if regex.contains(|c: char| r"\.+*?()|[]{}^$#&-~".contains(c)) {
-        return Err("natively, only plain text can be matched".to_owned());
-    }
+    check_plain(regex)?;
     Ok(with(|vocabulary| vocabulary.pieces.iter().map(|piece| piece == regex.as_bytes()).collect()))
 }
 
@@ -193,4 +203,76 @@ pub(crate) fn set_has(set: &TokenSetData, id: Token) -> bool {
 
 pub(crate) fn set_size(set: &TokenSetData) -> u32 {
     u32::try_from(set.iter().filter(|has| **has).count()).expect("a test's vocabulary is small")
+}
+
+fn check_plain(regex: &str) -> Result<(), String> {
+    if regex.contains(|c: char| r"\.+*?()|[]{}^$#&-~".contains(c)) {
+        return Err("natively, only plain text can be matched".to_owned());
+    }
+    Ok(())
+}
+
+pub(crate) fn grammar_compile(notation: Notation, source: &str) -> Result<GrammarData, String> {
+    if notation != Notation::Regex {
+        return Err("natively, a grammar can only be a regular expression".to_owned());
+    }
+    source.split('|').try_for_each(check_plain)?;
+    let texts = source.split('|').map(|text| text.as_bytes().to_vec()).collect();
+    Ok(GrammarData { texts, taken: Vec::new() })
+}
+
+impl GrammarData {
+    /// What may follow.
+    fn rests(&self) -> impl Iterator<Item = &[u8]> {
+        let taken = decode(&self.taken);
+        self.texts.iter().filter_map(move |text| text.strip_prefix(taken.as_slice()))
+    }
+
+    fn fits(&self, id: Token) -> bool {
+        let piece = decode(&[id]);
+        let may_end = self.rests().any(<[u8]>::is_empty);
+        (!piece.is_empty() && self.rests().any(|rest| rest.starts_with(&piece))) || (may_end && is_eog(id))
+    }
+}
+
+pub(crate) fn grammar_allowed(grammar: &GrammarData) -> Result<TokenSetData, String> {
+    let set: TokenSetData = (0..vocab_size()).map(|id| grammar.fits(id)).collect();
+    if set.contains(&true) { Ok(set) } else { Err("the grammar allows no token here".to_owned()) }
+}
+
+pub(crate) fn grammar_forced(_: &GrammarData) -> Vec<Token> {
+    Vec::new()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the host's can fail")]
+pub(crate) fn grammar_accept(grammar: &mut GrammarData, tokens: &[Token]) -> Result<u32, String> {
+    let mut accepted = 0;
+    for &token in tokens {
+        if !grammar.fits(token) {
+            break;
+        }
+        grammar.taken.push(token);
+        accepted += 1;
+    }
+    Ok(accepted)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the host's can fail")]
+pub(crate) fn grammar_may_end(grammar: &GrammarData) -> Result<bool, String> {
+    Ok(grammar.rests().any(<[u8]>::is_empty))
+}
+
+pub(crate) fn grammar_is_complete(grammar: &GrammarData) -> bool {
+    let mut rests = grammar.rests().peekable();
+    rests.peek().is_some() && rests.all(<[u8]>::is_empty)
+}
+
+pub(crate) fn grammar_rollback(grammar: &mut GrammarData, count: u32) -> Result<(), String> {
+    let left = grammar.taken.len().checked_sub(count as usize);
+    grammar.taken.truncate(left.ok_or("there are not so many tokens to take back")?);
+    Ok(())
+}
+
+pub(crate) fn grammar_fork(grammar: &GrammarData) -> GrammarData {
+    grammar.clone()
 }

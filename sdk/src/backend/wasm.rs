@@ -1,12 +1,14 @@
 //! The functions of the host.
 
+use super::exports;
 use super::exports::imports::minerva::plugin::{constraints, host, model as vocabulary, step};
 use crate::model::Special;
-use crate::{Candidates, Finish, Level, RowSummary, Token};
+use crate::{Candidates, Finish, Level, Notation, RowSummary, Token};
 
 /// The host knows which step it is.
 pub(crate) type StepData = ();
 pub(crate) type TokenSetData = constraints::TokenSet;
+pub(crate) type GrammarData = constraints::Grammar;
 
 pub(crate) fn log(level: Level, message: &str) {
     let level = match level {
@@ -62,6 +64,10 @@ pub(crate) fn random((): &mut StepData) -> f32 {
 
 pub(crate) fn allow((): &mut StepData, set: &TokenSetData) {
     step::allow(set);
+}
+
+pub(crate) fn obey((): &mut StepData, grammar: &GrammarData) -> Result<(), String> {
+    step::obey(grammar)
 }
 
 pub(crate) fn bias((): &mut StepData, ids: &[Token], add: &[f32]) {
@@ -132,4 +138,36 @@ pub(crate) fn set_has(set: &TokenSetData, id: Token) -> bool {
 
 pub(crate) fn set_size(set: &TokenSetData) -> u32 {
     set.size()
+}
+
+pub(crate) fn grammar_compile(notation: Notation, source: &str) -> Result<GrammarData, String> {
+    GrammarData::compile(exports::notation(notation), source)
+}
+
+pub(crate) fn grammar_allowed(grammar: &GrammarData) -> Result<TokenSetData, String> {
+    grammar.allowed()
+}
+
+pub(crate) fn grammar_forced(grammar: &GrammarData) -> Vec<Token> {
+    grammar.forced()
+}
+
+pub(crate) fn grammar_accept(grammar: &mut GrammarData, tokens: &[Token]) -> Result<u32, String> {
+    grammar.accept(tokens)
+}
+
+pub(crate) fn grammar_may_end(grammar: &GrammarData) -> Result<bool, String> {
+    grammar.may_end()
+}
+
+pub(crate) fn grammar_is_complete(grammar: &GrammarData) -> bool {
+    grammar.is_complete()
+}
+
+pub(crate) fn grammar_rollback(grammar: &mut GrammarData, count: u32) -> Result<(), String> {
+    grammar.rollback(count)
+}
+
+pub(crate) fn grammar_fork(grammar: &GrammarData) -> GrammarData {
+    grammar.fork()
 }

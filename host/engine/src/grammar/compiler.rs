@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use llguidance::ParserFactory;
-use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::api::{GrammarInit, ParserLimits, TopLevelGrammar};
+use llguidance::toktrie::InferenceCapabilities;
 use llguidance::toktrie::TokEnv;
+use llguidance::{Logger, ParserFactory};
 use serde_json::Value;
 
 use super::matcher::Matcher;
@@ -26,7 +27,15 @@ pub struct Compiler {
     limits: Limits,
     factory: OnceLock<Result<ParserFactory, Error>>,
     /// What was compiled lately, latest last.
-    kept: Mutex<VecDeque<(Kind, Arc<str>, Grammar)>>,
+    kept: Mutex<VecDeque<Kept>>,
+}
+
+/// What a grammar was compiled from, and what became of it.
+struct Kept {
+    kind: Kind,
+    source: Arc<str>,
+    lexer_states_max: usize,
+    grammar: Grammar,
 }
 
 /// A compiled grammar. Clones share it.
@@ -43,6 +52,12 @@ impl Compiler {
         Self { vocabulary, limits, factory: OnceLock::new(), kept: Mutex::default() }
     }
 
+    /// Does what the first compilation would have to do for the vocabulary: on a large one some hundred milliseconds.
+    pub fn prepare(&self) {
+        // Who compiles is told of an error.
+        let _ = self.factory();
+    }
+
     /// Compiles a grammar, or finds it among those compiled lately. Takes from under a millisecond to some tens of
     /// them; never called on the engine's thread.
     ///
@@ -51,34 +66,56 @@ impl Compiler {
     /// When the source means nothing, asks for what cannot be obeyed, or is beyond a limit, and when the vocabulary is
     /// of no use. The error says where the source is wrong, where that is known.
     pub fn compile(&self, kind: Kind, source: &str) -> Result<Grammar, Error> {
+        self.compile_within(kind, source, self.limits.lexer_states_max)
+    }
+
+    /// [`Compiler::compile`] with another limit in the place of [`Limits::lexer_states_max`], which is what bounds the
+    /// memory of a matcher: 1 to 2 KB for each state.
+    ///
+    /// # Errors
+    ///
+    /// As [`Compiler::compile`].
+    pub fn compile_within(
+        &self,
+        kind: Kind,
+        source: &str,
+        lexer_states_max: usize,
+    ) -> Result<Grammar, Error> {
         let source = if kind == Kind::JsonObject { "" } else { source };
         if source.len() > self.limits.source_bytes_max {
             return Err(Error::TooLong { kind, bytes: source.len(), limit: self.limits.source_bytes_max });
         }
-        if let Some(grammar) = self.find(kind, source) {
+        if let Some(grammar) = self.find(kind, source, lexer_states_max) {
             return Ok(grammar);
         }
-        let grammar = with_stack(|| self.build(kind, source))??;
+        let grammar = with_stack(|| self.build(kind, source, lexer_states_max))??;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push_back((kind, source.into(), grammar.clone()));
+        kept.push_back(Kept { kind, source: source.into(), lexer_states_max, grammar: grammar.clone() });
         while kept.len() > self.limits.kept {
             kept.pop_front();
         }
         Ok(grammar)
     }
 
-    fn find(&self, kind: Kind, source: &str) -> Option<Grammar> {
+    fn find(&self, kind: Kind, source: &str, lexer_states_max: usize) -> Option<Grammar> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = kept.iter().position(|(known, text, _)| *known == kind && **text == *source)?;
+        let is = |known: &Kept| {
+            (known.kind, known.lexer_states_max) == (kind, lexer_states_max) && *known.source == *source
+        };
+        let at = kept.iter().position(is)?;
         let found = kept.remove(at)?;
-        let grammar = found.2.clone();
+        let grammar = found.grammar.clone();
         kept.push_back(found);
         Some(grammar)
     }
 
-    fn build(&self, kind: Kind, source: &str) -> Result<Grammar, Error> {
+    fn factory(&self) -> Result<&ParserFactory, Error> {
         let factory = self.factory.get_or_init(|| factory(Arc::clone(&self.vocabulary), &self.limits));
-        let factory = factory.as_ref().map_err(Clone::clone)?;
+        factory.as_ref().map_err(Clone::clone)
+    }
+
+    fn build(&self, kind: Kind, source: &str, lexer_states_max: usize) -> Result<Grammar, Error> {
+        let factory = self.factory()?;
         let (parsed, schema) = match kind {
             Kind::JsonSchema => {
                 let schema = schema::parse(source)?;
@@ -95,7 +132,13 @@ impl Compiler {
             }
             Kind::Gbnf => (TopLevelGrammar::from_lark(gbnf::to_lark(source)?), None),
         };
-        let matcher = llguidance::Matcher::new(factory.create_parser(parsed));
+        let parser = factory.create_parser_from_init_ext(
+            GrammarInit::Serialized(parsed),
+            Logger::new(factory.buffer_log_level(), factory.stderr_log_level()),
+            InferenceCapabilities::default(),
+            ParserLimits { max_lexer_states: lexer_states_max, ..factory.limits().clone() },
+        );
+        let matcher = llguidance::Matcher::new(parser);
         if let Some(error) = matcher.get_error() {
             return Err(refusal(kind, schema.as_ref(), &first_line(&error)));
         }
@@ -105,7 +148,11 @@ impl Compiler {
 
 /// Runs on a stack of its own. llguidance recurses as deep as an object has properties: an ordinary thread's 2 MiB
 /// overflow at some thousands of them, which ends the process.
-fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+///
+/// # Errors
+///
+/// When there is no thread, or the work panics.
+pub fn with_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("minerva-grammar".into()).stack_size(STACK_BYTES);
         let running = thread.spawn_scoped(scope, work);

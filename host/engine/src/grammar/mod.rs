@@ -29,7 +29,7 @@ mod trie;
 use std::fmt;
 use std::str::FromStr;
 
-pub use compiler::{Compiler, Grammar};
+pub use compiler::{Compiler, Grammar, with_stack};
 pub use matcher::Matcher;
 
 /// The notation of a grammar.

@@ -6,8 +6,8 @@ use futures::future::join_all;
 use minerva_engine::builtin::closure::ClosureSampler;
 use minerva_engine::event::FinishReason;
 use minerva_engine::grammar::Kind;
-use minerva_engine::plugin::{Choice, OnFault};
-use minerva_engine::request::{GenerateRequest, Grammar, Params};
+use minerva_engine::plugin::{self, Choice, Identity, OnFault, Part, Prompt, SessionContext, Template};
+use minerva_engine::request::{Chat, GenerateRequest, Grammar, Input, Message, Params, Use};
 use minerva_engine::{Error, Options};
 use serde_json::{Value, json};
 
@@ -174,4 +174,49 @@ async fn many_hot_requests_all_obey_their_schemas() {
         let value: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{said}: {error}"));
         assert!(jsonschema::is_valid(&schemas[number % 3], &value), "{said}");
     }
+}
+
+/// A template that brings a grammar.
+struct Constraining(Identity, &'static str);
+
+impl Template for Constraining {
+    fn identity(&self) -> &Identity {
+        &self.0
+    }
+
+    fn args_schema(&self) -> &'static str {
+        ""
+    }
+
+    fn render(&self, _: &SessionContext, _: &Chat, _: &Value) -> Result<Prompt, plugin::Error> {
+        let grammar = Some((Kind::Regex, self.1.to_owned()));
+        Ok(Prompt { parts: vec![Part::Text("hello".into())], grammar, ..Prompt::default() })
+    }
+}
+
+#[tokio::test]
+async fn a_template_can_constrain_the_answer() {
+    let (engine, _) = start(1, Options::default());
+    let by = |source, on_fault, own: Option<Grammar>| {
+        let template: Arc<dyn Template> = Arc::new(Constraining(Identity::native("yes-or-no", "1"), source));
+        let template = Some(Use { plugin: template, args: Value::Null, on_fault });
+        let input = Input::Chat(Chat { messages: vec![Message::text("user", "hi")], ..Chat::default() });
+        GenerateRequest { template, grammar: own, input, ..request("") }
+    };
+    let said = ask(&engine.handle(), by("yes|no", OnFault::Fail, None)).await.expect("an answer").0;
+    assert!(["yes", "no"].contains(&said.as_str()), "{said}");
+
+    for (request, expected) in [
+        (by("(", OnFault::Fail, None), "'yes-or-no' 1, in render: refused: the regular expression cannot be"),
+        (
+            by("yes", OnFault::Fail, Some(Grammar::new(Kind::Regex, "no"))),
+            "the request has one; take one away",
+        ),
+    ] {
+        let error = engine.handle().generate(request).await.err().expect("a refusal").to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+    // Without the template's prompt there is no grammar of it either.
+    let (_, finished) = ask(&engine.handle(), by("(", OnFault::Skip, None)).await.expect("an answer");
+    assert!(finished.plugins[0].fault.is_some(), "{:?}", finished.plugins);
 }

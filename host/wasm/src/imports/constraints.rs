@@ -32,9 +32,13 @@ impl State {
     }
 
     fn new_token_set(&mut self, set: Arc<step::TokenSet>) -> Result<Resource<TokenSet>> {
+        self.push(TokenSet(set))
+    }
+
+    pub(crate) fn push<T: Send + 'static>(&mut self, entry: T) -> Result<Resource<T>> {
         let limit = self.resources.max_capacity();
-        self.resources.push(TokenSet(set)).map_err(|error| match error {
-            ResourceTableError::Full => Denied::limit("token sets", limit, "handles"),
+        self.resources.push(entry).map_err(|error| match error {
+            ResourceTableError::Full => Denied::limit("token sets and grammars", limit, "handles"),
             other => other.into(),
         })
     }

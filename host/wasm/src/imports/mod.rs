@@ -1,6 +1,7 @@
 //! What plugins import: one file per WIT interface.
 
 pub(crate) mod constraints;
+pub(crate) mod grammar;
 pub(crate) mod host;
 pub(crate) mod model;
 pub(crate) mod step;

@@ -8,6 +8,7 @@ use wasmtime::Result;
 use wasmtime::component::Resource;
 
 use super::constraints::TokenSet;
+use super::grammar::Grammar;
 use crate::bindings::minerva::plugin::step::{self, RowSummary};
 use crate::bindings::minerva::plugin::types::{Candidates, Finish};
 use crate::fault::Denied;
@@ -76,6 +77,13 @@ impl step::Host for State {
         self.quota.work(set.words().len() * 4)?;
         self.commands()?.allow(&set);
         Ok(())
+    }
+
+    fn obey(&mut self, by: Resource<Grammar>) -> Result<Result<(), String>> {
+        self.step()?;
+        let fitting = self.fitting(&by)?;
+        self.quota.work(fitting.as_ref().map_or(0, |set| set.words().len() * 4))?;
+        Ok(fitting.map(|set| self.step.commands.allow(&set)))
     }
 
     fn bias(&mut self, ids: Vec<Token>, add: Vec<f32>) -> Result<()> {

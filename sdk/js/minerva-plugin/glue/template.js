@@ -6,7 +6,7 @@ import { describe, orRefuse } from "../index.js";
 export const template = {
   describe: () => describe(Plugin.about),
   render(chat, args) {
-    const { parts, stops } = orRefuse(() => Plugin.render(chat, JSON.parse(args)));
-    return { parts, stops };
+    const { parts, stops, grammar } = orRefuse(() => Plugin.render(chat, JSON.parse(args)));
+    return { parts, stops, grammar };
   },
 };

@@ -49,6 +49,27 @@ impl Misdeed {
             "hoard handles" => {
                 black_box((0..100_000).map(|id| TokenSet::from_ids(&[id % 100])).collect::<Vec<_>>());
             }
+            "hoard grammars" => {
+                let compiled = || Grammar::compile(Notation::Regex, "a").expect("a good one");
+                let first = compiled();
+                black_box((0..100).map(|_| first.fork()).collect::<Vec<_>>());
+            }
+            "compile for ever" => {
+                (0..).for_each(|n| drop(Grammar::compile(Notation::Regex, &format!("a{{{n}}}"))));
+            }
+            "follow for ever" => {
+                // As many states as there are texts of twenty letters.
+                let grammar = Grammar::compile(Notation::Regex, "[ab]*a[ab]{20}").expect("it compiles");
+                follow(grammar);
+            }
+            "ambiguous for ever" => {
+                let source = "root ::= e\ne ::= e e | \"a\" e? | \"b\" | \"a\"";
+                follow(Grammar::compile(Notation::Gbnf, source).expect("it compiles"));
+            }
+            "obey" => {
+                let grammar = Grammar::compile(Notation::Regex, "a").expect("a good one");
+                drop(Step::default().obey(&grammar));
+            }
             "encode for ever" => loop {
                 black_box(minerva_plugin::model::encode(&"x".repeat(1 << 20)).is_ok());
             },
@@ -57,6 +78,16 @@ impl Misdeed {
             other => return Some(other),
         }
         None
+    }
+}
+
+/// Takes tokens, and asks what comes next, as long as the host bears it.
+fn follow(mut grammar: Grammar) {
+    let mut state = 1_u32;
+    loop {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        drop(grammar.allowed());
+        drop(grammar.accept(&[u32::from(b'a') + (state >> 31)]));
     }
 }
 
@@ -78,6 +109,7 @@ const ABOUT: About = about!("Misbehaves as its arguments say.");
 struct BadSampler {
     misdeed: Misdeed,
     committed: u64,
+    grammar: Option<Grammar>,
 }
 
 impl Sampler for BadSampler {
@@ -89,13 +121,47 @@ impl Sampler for BadSampler {
         match misdeed.now("open") {
             Some("refuse") => Err("not today".into()),
             Some("bad regex") => TokenSet::matching("(").map(|_| unreachable!()),
+            Some("bad grammar") => {
+                Grammar::compile(Notation::JsonSchema, r#"{"type": 7}"#).map(|_| unreachable!())
+            }
+            Some("huge grammar") => {
+                Grammar::compile(Notation::Regex, &"x".repeat(1 << 17)).map(|_| unreachable!())
+            }
+            Some("doubling grammar") => {
+                let rules: String = (1..40).map(|n| format!("a{n} ::= a{} a{}\n", n - 1, n - 1)).collect();
+                let source = format!("root ::= a39\na0 ::= \"x\"\n{rules}");
+                Grammar::compile(Notation::Gbnf, &source).map(|_| unreachable!())
+            }
+            Some("nested grammar") => {
+                let source = format!("start: {}\"a\"{}", "(".repeat(30_000), ")".repeat(30_000));
+                Grammar::compile(Notation::Lark, &source).map(|_| unreachable!())
+            }
+            Some("back before the start") => {
+                Grammar::compile(Notation::Regex, "abc")?.rollback(1).map(|()| unreachable!())
+            }
+            Some("obey a grammar") => Ok(Self {
+                misdeed,
+                committed: 0,
+                grammar: Some(Grammar::compile(Notation::Regex, "(yes|no)[.]")?),
+            }),
             Some("huge regex") => TokenSet::matching(r"\w{1000}{1000}").map(|_| unreachable!()),
-            _ => Ok(Self { misdeed, committed: 0 }),
+            _ => Ok(Self { misdeed, committed: 0, grammar: None }),
         }
     }
 
     fn advance(&mut self, step: &mut Step, committed: &[Token]) {
         self.committed += committed.len() as u64;
+        if let Some(grammar) = &mut self.grammar {
+            let fit = grammar.accept(committed).expect("it can go on");
+            let (may_end, is_complete) = (grammar.may_end(), grammar.is_complete());
+            let (forced, allowed) = (grammar.forced(), grammar.allowed().map(|set| set.size()));
+            log(Level::Info, &format!("{fit} {may_end:?} {is_complete} {forced:?} {allowed:?}"));
+            if fit == committed.len() {
+                step.obey(grammar).expect("it can go on");
+            } else {
+                step.stop(Finish::Filter);
+            }
+        }
         match self.misdeed.now("advance") {
             Some("read the row") => drop(step.top(1)),
             Some("force for ever") => (0..100_000).for_each(|_| step.force(&[1])),
@@ -159,7 +225,8 @@ impl Sampler for BadSampler {
 
     fn fork(&self) -> Result<Self, Error> {
         self.misdeed.now("fork");
-        Ok(Self { misdeed: self.misdeed.clone(), committed: self.committed })
+        let grammar = self.grammar.as_ref().map(Grammar::fork);
+        Ok(Self { misdeed: self.misdeed.clone(), committed: self.committed, grammar })
     }
 
     fn rollback(&mut self, count: u32) -> Result<(), Error> {
@@ -167,7 +234,7 @@ impl Sampler for BadSampler {
             Some("refuse") => Err("never".into()),
             _ => {
                 self.committed -= u64::from(count);
-                Ok(())
+                self.grammar.as_mut().map_or(Ok(()), |grammar| grammar.rollback(count))
             }
         }
     }
@@ -199,6 +266,8 @@ impl Template for BadTemplate {
                 let random = std::hash::RandomState::new().hash_one("a hash map's seed");
                 prompt.text(format!("{} s, {random:x}", now.as_secs()));
             }
+            Some("bad grammar") => drop(prompt.text("hi").grammar(Notation::Lark, "start: (")),
+            Some("grammar") => drop(prompt.text("hi").grammar(Notation::Regex, "yes|no")),
             Some("echo") => drop(prompt.text(format!("{chat:?}"))),
             _ => drop(prompt.text("fine")),
         }

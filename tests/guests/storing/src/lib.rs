@@ -56,7 +56,7 @@ impl Guest for Storing {
             },
             other => return Err(format!("what is {other}?")),
         };
-        Ok(Prompt { parts: vec![Part::Text(said)], stops: Vec::new() })
+        Ok(Prompt { parts: vec![Part::Text(said)], stops: Vec::new(), grammar: None })
     }
 }
 

@@ -35,6 +35,7 @@ const RUST_SDK: &[File] = sdk!["", "sdk/":
     "src/backend/wasm.rs",
     "src/error.rs",
     "src/export.rs",
+    "src/grammar.rs",
     "src/lib.rs",
     "src/log.rs",
     "src/model.rs",
