@@ -80,6 +80,32 @@ pub fn devices() -> Result<Vec<Device>, Error> {
     Ok(list.collect())
 }
 
+/// The GPUs among the devices, all or those of some names.
+pub(crate) fn gpus(names: Option<&[String]>) -> Result<Vec<Device>, Error> {
+    let mut devices = devices()?;
+    devices.retain(|device| matches!(device.kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu));
+    devices.retain(|device| names.is_none_or(|names| names.contains(&device.name)));
+    Ok(devices)
+}
+
+/// The places of some devices in llama.cpp's list.
+pub(crate) fn indices(names: &[String]) -> Vec<usize> {
+    let devices = list_llama_ggml_backend_devices().into_iter();
+    devices.filter(|device| names.contains(&device.name)).map(|device| device.index).collect()
+}
+
+/// Whether this program was built with a backend: a cargo feature, `cuda`, `metal`, `vulkan` or `dynamic-backends`.
+#[must_use]
+pub fn has_backend(feature: &str) -> bool {
+    match feature {
+        "cuda" => cfg!(feature = "cuda"),
+        "metal" => cfg!(feature = "metal"),
+        "vulkan" => cfg!(feature = "vulkan"),
+        "dynamic-backends" => cfg!(feature = "dynamic-backends"),
+        _ => false,
+    }
+}
+
 /// llama.cpp's own line on how it was built and what the processor has: `CPU : AVX2 = 1 | AVX512 = 1 | …`.
 ///
 /// # Errors

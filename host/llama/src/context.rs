@@ -241,14 +241,6 @@ pub(crate) fn system_info() -> String {
 }
 
 fn parameters(settings: &Settings) -> sys::llama_context_params {
-    let kv_type = |kind| match kind {
-        KvType::F32 => sys::GGML_TYPE_F32,
-        KvType::F16 => sys::GGML_TYPE_F16,
-        KvType::Bf16 => sys::GGML_TYPE_BF16,
-        KvType::Q8_0 => sys::GGML_TYPE_Q8_0,
-        KvType::Q5_0 => sys::GGML_TYPE_Q5_0,
-        KvType::Q4_0 => sys::GGML_TYPE_Q4_0,
-    };
     // SAFETY: returns a struct of plain values.
     let mut params = unsafe { sys::llama_context_default_params() };
     params.n_ctx = settings.context_total;
@@ -262,8 +254,8 @@ fn parameters(settings: &Settings) -> sys::llama_context_params {
         FlashAttention::On => sys::LLAMA_FLASH_ATTN_TYPE_ENABLED,
         FlashAttention::Auto => sys::LLAMA_FLASH_ATTN_TYPE_AUTO,
     };
-    params.type_k = kv_type(settings.key_type);
-    params.type_v = kv_type(settings.value_type);
+    params.type_k = settings.key_type.tensor_type().id();
+    params.type_v = settings.value_type.tensor_type().id();
     params.kv_unified = settings.kv_unified;
     params.swa_full = settings.sliding_window_full;
     params.offload_kqv = settings.offload;

@@ -24,8 +24,9 @@
 //!
 //! # What is unsafe
 //!
-//! Only `context`, `kernels`, `weights`, `log` and `quantize` hold `unsafe` code: the context is made and owned over
-//! the raw bindings, because the safe ones hide its pointer and with it half of what an engine needs.
+//! Only `context`, `kernels`, `weights`, `log`, `quantize` and `quantize_file` hold `unsafe` code: the context is
+//! made and owned over the raw bindings, because the safe ones hide its pointer and with it half of what an engine
+//! needs.
 //!
 //! # The same logits, whatever else is in the batch
 //!
@@ -41,20 +42,24 @@ mod error;
 mod kernels;
 mod load;
 mod log;
+mod memory;
 mod model;
 mod options;
 mod quantize;
+mod quantize_file;
 mod state;
 mod tensor_type;
 mod threads;
 mod vocabulary;
 mod weights;
 
-pub use backend::{Device, DeviceKind, devices, system_info};
+pub use backend::{Device, DeviceKind, devices, has_backend, system_info};
 pub use error::Error;
 pub use load::load;
+pub use memory::{HostMemory, host_memory};
 pub use model::Llama;
 pub use options::{CONTEXT_DEFAULT_MAX, FlashAttention, KvType, Options, SLOTS_MAX};
 pub use quantize::quantize_rows;
+pub use quantize_file::{FileType, QuantizeOptions, quantize_file};
 pub use tensor_type::TensorType;
 pub use threads::physical_cores;

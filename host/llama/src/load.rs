@@ -11,8 +11,7 @@ use crate::state::Fingerprint;
 use crate::vocabulary::Vocabulary;
 use crate::weights::Weights;
 use crate::{
-    CONTEXT_DEFAULT_MAX, DeviceKind, Error, FlashAttention, Options, SLOTS_MAX, backend, kernels,
-    physical_cores,
+    CONTEXT_DEFAULT_MAX, Error, FlashAttention, Options, SLOTS_MAX, backend, kernels, physical_cores,
 };
 
 /// Loads a model and makes its sequences. `progress` sees the part of the weights that is read, 0 to 1, on this
@@ -61,7 +60,7 @@ pub fn load(options: &Options, mut progress: impl FnMut(f32) -> bool) -> Result<
         info.parameters,
         info.weight_bytes,
         info.capabilities.layout,
-        options.flash_attention,
+        settings.flash_attention,
         options.key_type,
         options.value_type,
         slots,
@@ -90,9 +89,14 @@ fn check(options: &Options) -> Result<(), Error> {
     if options.batch == 0 || options.ubatch == 0 {
         return refuse("a batch and a ubatch have at least one token".to_owned());
     }
-    let quantised =
-        !matches!(options.value_type, crate::KvType::F32 | crate::KvType::F16 | crate::KvType::Bf16);
-    if quantised && options.flash_attention == FlashAttention::Off {
+    if let Some(names) = &options.devices {
+        let devices = backend::devices()?;
+        if let Some(missing) = names.iter().find(|name| devices.iter().all(|device| device.name != **name)) {
+            let there: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
+            return refuse(format!("there is no device {missing}; there are {}", there.join(", ")));
+        }
+    }
+    if options.value_type.is_quantised() && options.flash_attention == FlashAttention::Off {
         return refuse(format!("values cached as {:?} need flash attention", options.value_type));
     }
     Ok(())
@@ -108,7 +112,13 @@ fn settle(options: &Options, weights: &Weights, context: u32, embeddings: bool) 
     };
     let threads = if options.threads == 0 { physical_cores() } else { options.threads };
     let batch = options.batch.max(options.slots);
-    let gpu = backend::devices()?.iter().any(|device| device.kind != DeviceKind::Cpu && has_memory(device));
+    let has_gpu = !backend::gpus(options.devices.as_deref())?.is_empty();
+    let offload = has_gpu && options.gpu_layers.is_some_and(|layers| layers > 0);
+    let flash_attention = match options.flash_attention {
+        FlashAttention::Auto if options.value_type.is_quantised() => FlashAttention::On,
+        FlashAttention::Auto if !offload => FlashAttention::Off,
+        asked => asked,
+    };
     Ok(Settings {
         context_total,
         slots: options.slots,
@@ -117,19 +127,15 @@ fn settle(options: &Options, weights: &Weights, context: u32, embeddings: bool) 
         ubatch: if embeddings { batch } else { options.ubatch.min(batch) },
         threads,
         threads_batch: if options.threads_batch == 0 { threads } else { options.threads_batch },
-        flash_attention: options.flash_attention,
+        flash_attention,
         key_type: options.key_type,
         value_type: options.value_type,
         kv_unified: options.kv_unified,
         sliding_window_full: options.sliding_window_full,
-        offload: gpu && options.gpu_layers > 0,
+        offload,
         embeddings,
         pool_mean: embeddings && weights.number("pooling_type").is_none_or(|pooling| pooling == 0),
     })
-}
-
-fn has_memory(device: &crate::Device) -> bool {
-    device.kind != DeviceKind::Accelerator
 }
 
 fn describe(options: &Options, settings: &Settings, running: &Context, context: u32) -> Result<Info, Error> {
@@ -144,7 +150,7 @@ fn describe(options: &Options, settings: &Settings, running: &Context, context: 
         architecture: weights.architecture(),
         parameters: model.n_params(),
         weight_bytes: model.size(),
-        device: device_name(settings, options.gpu_layers, model.n_layer() + 1)?,
+        device: device_name(settings, options, model.n_layer() + 1)?,
         vocabulary_size: u32::try_from(model.n_vocab()).unwrap_or(0),
         context: if options.kv_unified { context } else { context.min(cells) },
         context_trained: model.n_ctx_train(),
@@ -163,13 +169,12 @@ fn describe(options: &Options, settings: &Settings, running: &Context, context: 
     })
 }
 
-fn device_name(settings: &Settings, gpu_layers: u32, layers: u32) -> Result<String, Error> {
+fn device_name(settings: &Settings, options: &Options, layers: u32) -> Result<String, Error> {
     if !settings.offload {
         return Ok("CPU".to_owned());
     }
-    let devices = backend::devices()?;
-    let gpus =
-        devices.iter().filter(|device| matches!(device.kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu));
-    let names: Vec<_> = gpus.map(|device| device.name.as_str()).collect();
-    Ok(format!("{} ({} of {layers} layers)", names.join(" + "), gpu_layers.min(layers)))
+    let gpus = backend::gpus(options.devices.as_deref())?;
+    let names: Vec<_> = gpus.iter().map(|device| device.name.as_str()).collect();
+    let on_gpu = options.gpu_layers.unwrap_or(0).min(layers);
+    Ok(format!("{} ({on_gpu} of {layers} layers)", names.join(" + ")))
 }

@@ -15,7 +15,11 @@ struct Lines {
     level: sys::ggml_log_level,
     unfinished: String,
     complaints: Option<Vec<String>>,
+    listener: Option<Listener>,
 }
+
+/// Hears every piece of text on a thread, before it is a line.
+type Listener = Box<dyn FnMut(&str)>;
 
 thread_local! {
     static LINES: RefCell<Lines> = RefCell::default();
@@ -41,6 +45,15 @@ pub(crate) fn complaints<T>(run: impl FnOnce() -> T) -> (T, String) {
     (result, summary(&complaints))
 }
 
+/// Runs something while every piece of text that llama.cpp logs on this thread goes to a listener too: what has no
+/// callback tells its progress there.
+pub(crate) fn heard<T>(listener: Listener, run: impl FnOnce() -> T) -> T {
+    LINES.with_borrow_mut(|lines| lines.listener = Some(listener));
+    let result = run();
+    LINES.with_borrow_mut(|lines| lines.listener = None);
+    result
+}
+
 /// The first complaint is the cause; the ones after it are callers passing it on. The names of functions in front
 /// are of no use to a reader.
 fn summary(complaints: &[String]) -> String {
@@ -60,7 +73,10 @@ unsafe extern "C" fn on_text(level: sys::ggml_log_level, text: *const c_char, _:
     // SAFETY: not null, and llama.cpp passes strings with a terminator that live for the call.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
     // A subscriber that panics must not unwind into C++. Its own panic message has been printed by then.
-    let _ = catch_unwind(AssertUnwindSafe(|| take(level, &text)));
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        tell(&text);
+        take(level, &text);
+    }));
 }
 
 unsafe extern "C" fn on_abort(message: *const c_char) {
@@ -77,6 +93,13 @@ unsafe extern "C" fn on_abort(message: *const c_char) {
             }
         }));
     }
+}
+
+/// Lets the listener of this thread hear a piece, outside the borrow: it may itself make llama.cpp speak.
+fn tell(text: &str) {
+    let Some(mut listener) = LINES.with_borrow_mut(|lines| lines.listener.take()) else { return };
+    listener(text);
+    LINES.with_borrow_mut(|lines| lines.listener = Some(listener));
 }
 
 /// Adds a piece of text to this thread's line and emits the lines that it completes.

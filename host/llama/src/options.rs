@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::TensorType;
+
 /// The most sequences that llama.cpp holds side by side.
 pub const SLOTS_MAX: u32 = 256;
 
@@ -29,13 +31,17 @@ pub struct Options {
     pub threads: u32,
     /// Threads that decode several tokens at a time. 0: as many as `threads`.
     pub threads_batch: u32,
-    /// Layers to put on a GPU; the output counts as one. More than there are: all. Without a GPU this has no effect.
-    pub gpu_layers: u32,
-    /// Flash attention. Off is much faster on a CPU with one stream per slot, and batch invariant; a GPU wants it.
+    /// Layers to put on GPUs; the output counts as one. More than there are: all. Without a GPU this has no effect.
+    /// `None` is for whoever plans it (`minerva_models::devices`), and 0 for [`load`](crate::load).
+    pub gpu_layers: Option<u32>,
+    /// The devices that get layers, by [`Device::name`](crate::Device::name). None at all is the processor alone;
+    /// `None` is what llama.cpp takes by itself.
+    pub devices: Option<Vec<String>>,
+    /// Flash attention: attention as one operation.
     pub flash_attention: FlashAttention,
     /// The type of the cached keys.
     pub key_type: KvType,
-    /// The type of the cached values. A quantised one needs flash attention.
+    /// The type of the cached values. A quantised one needs flash attention, and is refused where that is off.
     pub value_type: KvType,
     /// One pool of cells for all slots, instead of one stream for each: slower on a CPU and not batch invariant,
     /// but a copy of a sequence is free. `context` is then what all slots share.
@@ -62,8 +68,9 @@ impl Options {
             ubatch: 128,
             threads: 0,
             threads_batch: 0,
-            gpu_layers: 0,
-            flash_attention: FlashAttention::Off,
+            gpu_layers: None,
+            devices: None,
+            flash_attention: FlashAttention::Auto,
             key_type: KvType::F16,
             value_type: KvType::F16,
             kv_unified: false,
@@ -79,11 +86,12 @@ impl Options {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FlashAttention {
     /// Never.
-    #[default]
     Off,
     /// Always.
     On,
-    /// Where the device of the layer has it.
+    /// As is best: on a GPU where it has it; on a CPU, where it is slower and not batch invariant, only for quantised
+    /// values, which need it.
+    #[default]
     Auto,
 }
 
@@ -103,4 +111,34 @@ pub enum KvType {
     Q5_0,
     /// 4.5 bits.
     Q4_0,
+}
+
+impl KvType {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::F32, Self::F16, Self::Bf16, Self::Q8_0, Self::Q5_0, Self::Q4_0];
+
+    /// The type in ggml's table.
+    #[must_use]
+    pub fn tensor_type(self) -> TensorType {
+        match self {
+            Self::F32 => TensorType::F32,
+            Self::F16 => TensorType::F16,
+            Self::Bf16 => TensorType::Bf16,
+            Self::Q8_0 => TensorType::Q8_0,
+            Self::Q5_0 => TensorType::Q5_0,
+            Self::Q4_0 => TensorType::Q4_0,
+        }
+    }
+
+    /// The type with a name, in either case.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.tensor_type().name().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether it has fewer than 16 bits: quantised values need flash attention.
+    #[must_use]
+    pub fn is_quantised(self) -> bool {
+        matches!(self, Self::Q8_0 | Self::Q5_0 | Self::Q4_0)
+    }
 }

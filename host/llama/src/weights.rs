@@ -115,8 +115,12 @@ fn load_guarded(
             &'static mut (dyn FnMut(f32) -> bool + 'static),
         >(progress)
     };
-    let params = LlamaModelParams::default()
-        .with_n_gpu_layers(options.gpu_layers)
+    let mut params = LlamaModelParams::default();
+    if let Some(names) = &options.devices {
+        params = params.with_devices(&backend::indices(names)).ok()?;
+    }
+    let params = params
+        .with_n_gpu_layers(options.gpu_layers.unwrap_or(0))
         .with_use_mmap(options.memory_map)
         .with_use_mlock(options.lock_memory)
         .with_progress_callback(progress);

@@ -15,6 +15,9 @@ pub enum Error {
     /// llama.cpp could not load the model.
     #[error(transparent)]
     Model(#[from] minerva_llama::Error),
+    /// A device that was asked for is not there.
+    #[error(transparent)]
+    Device(#[from] minerva_models::devices::Missing),
     /// A component could not be loaded.
     #[error(transparent)]
     Plugin(#[from] minerva_wasm::Error),

@@ -34,7 +34,7 @@ mod error;
 mod memory;
 
 pub use ask::Ask;
-pub use builder::Builder;
+pub use builder::{Builder, Planned};
 pub use error::Error;
 pub use host::Minerva;
 

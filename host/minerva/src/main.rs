@@ -15,8 +15,10 @@ fn main() -> ExitCode {
         None => command::serve::run(arguments.serve),
         Some(Command::Serve(serve)) => command::serve::run(*serve),
         Some(Command::Run(run)) => command::run::run(&run),
+        Some(Command::Doctor(doctor)) => command::doctor::run(&doctor.model, doctor.json),
         Some(Command::Plugin(plugin)) => command::plugin::run(plugin),
         Some(Command::Models(models)) => command::models::run(models),
+        Some(Command::Quantize(quantize)) => command::quantize::run(quantize),
         Some(Command::Bench(bench)) => command::bench::run(bench),
     };
     match result {

@@ -1,6 +1,19 @@
 //! Model files for Minerva: reading, checking and making GGUF, and the model in the box.
 
 pub mod builtin;
+pub mod devices;
 pub mod gguf;
 pub mod inspect;
+pub mod quantize;
 pub mod synthetic;
+
+/// A temporary file is its owner's alone; a model is for everybody, as any file that one writes.
+fn open_to_others(file: &std::fs::File) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    let _ = file;
+    Ok(())
+}

@@ -179,6 +179,8 @@ fn what_stops_llama_cpp_is_found_before() {
         (with(&sound, "llama.embedding_length", &64_u32.to_le_bytes()), "with heads of 16"),
         (with(&sound, "tokenizer.ggml.bos_token_id", &512_u32.to_le_bytes()), "512, of 512 tokens"),
         (twice, "`<0x42>` twice"),
+        // Heads that divide the width, and are not those that the matrices were made for.
+        (with(&sound, "llama.attention.head_count_kv", &4_u32.to_le_bytes()), "4 heads of 32"),
     ] {
         let complaint = verdict(&bytes).expect_err("it is refused").to_string();
         assert!(complaint.contains(words), "{words}: {complaint}");

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use minerva_engine::model::{Batch, Encode, Model as _};
-use minerva_llama::{Llama, Options, TensorType};
+use minerva_llama::{FileType, Llama, Options, QuantizeOptions, TensorType};
 use minerva_models::gguf;
+use minerva_models::quantize::{self, quantize};
 use minerva_models::synthetic::{self, Spec};
 
 fn write(spec: &Spec, folder: &Path) -> std::path::PathBuf {
@@ -61,6 +62,17 @@ fn every_tiny_generator_loads_and_decodes() {
 }
 
 #[test]
+fn every_tiny_encoder_loads_and_embeds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, numbers) in [("tiny-embedding", 128), ("tiny-reranker", 1)] {
+        let mut llama = load(&write(&Spec::preset(name).expect("a preset"), folder.path()));
+        let rows = llama.embed(&[vec![300, 301, 302], vec![303]]).expect("it embeds");
+        let sane = |row: &Vec<f32>| row.len() == numbers && row.iter().all(|number| number.is_finite());
+        assert!(rows.len() == 2 && rows.iter().all(sane), "{name}: {rows:?}");
+    }
+}
+
+#[test]
 fn every_type_of_weight_loads_and_decodes() {
     use TensorType as T;
     let folder = tempfile::tempdir().expect("a folder");
@@ -80,6 +92,12 @@ fn every_type_of_weight_loads_and_decodes() {
         T::Q6K,
         T::Iq4Nl,
         T::Iq4Xs,
+        T::Iq3Xxs,
+        T::Iq3S,
+        T::Iq2S,
+        T::Tq1_0,
+        T::Tq2_0,
+        T::Mxfp4,
     ];
     for quantization in kinds {
         let tiny = Spec::preset("tiny").expect("a preset");
@@ -89,4 +107,65 @@ fn every_type_of_weight_loads_and_decodes() {
         assert_eq!(embedding.expect("an embedding").kind, quantization, "no fallback at this width");
         generate(&mut load(&path));
     }
+}
+
+/// A tiny model in 32 bits whose rows are whole blocks of every type.
+fn plain(folder: &Path) -> std::path::PathBuf {
+    let tiny = Spec::preset("tiny").expect("a preset");
+    write(&Spec { quantization: TensorType::F32, width: 256, feed_forward: 512, ..tiny }, folder)
+}
+
+#[test]
+fn every_type_that_a_file_can_be_quantised_to_loads_and_decodes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = plain(folder.path());
+    for &kind in FileType::ALL {
+        let output = folder.path().join(format!("{}.gguf", kind.name()));
+        let (send, parts) = std::sync::mpsc::channel();
+        let progress = move |part: f32| send.send(part).expect("the test listens");
+        let written = quantize(&input, &output, kind, &QuantizeOptions::default(), false, |_| {}, progress);
+        let written = written.unwrap_or_else(|error| panic!("{}: {error}", kind.name()));
+        assert_eq!(written.tensors().len(), 20, "{}", kind.name());
+        let parts: Vec<f32> = parts.iter().collect();
+        assert!(parts.len() == 20 && parts.is_sorted() && parts[0] == 0.0, "{}: {parts:?}", kind.name());
+        generate(&mut load(&output));
+    }
+    let sizes: Vec<u64> = [FileType::F32, FileType::Q8_0, FileType::Q4KM, FileType::Q2K]
+        .map(|kind| std::fs::metadata(folder.path().join(format!("{}.gguf", kind.name()))).expect("it").len())
+        .into();
+    assert!(sizes.is_sorted_by(|larger, smaller| larger > smaller), "{sizes:?}");
+}
+
+#[test]
+fn quantising_replaces_nothing_unasked_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (input, output) = (plain(folder.path()), folder.path().join("out.gguf"));
+    let run = |input: &Path, output: &Path, options: &QuantizeOptions, replace| {
+        quantize(input, output, FileType::Q8_0, options, replace, |_| {}, |_| {})
+    };
+    let options = QuantizeOptions::default();
+    std::fs::write(&output, b"precious").expect("it can be written");
+    let refused = run(&input, &output, &options, false).expect_err("it is there");
+    assert!(matches!(refused, quantize::Error::Exists { .. }), "{refused}");
+    assert_eq!(std::fs::read(&output).expect("it is there"), b"precious");
+    run(&input, &output, &options, true).expect("it may be replaced");
+    generate(&mut load(&output));
+
+    let refused = run(&input, &input, &options, true).expect_err("it reads what it would write");
+    assert!(matches!(refused, quantize::Error::SameFile { .. }), "{refused}");
+    let again = folder.path().join("again.gguf");
+    let refused = run(&output, &again, &options, false).expect_err("it is quantised already");
+    assert!(refused.to_string().contains("quantised already (Q8_0)"), "{refused}");
+    let twice = QuantizeOptions { requantize: true, ..options };
+    quantize(&output, &again, FileType::Q4_0, &twice, false, |_| {}, |_| {}).expect("it was asked for");
+    generate(&mut load(&again));
+
+    let refused = run(&folder.path().join("missing.gguf"), &again, &options, true).expect_err("missing");
+    assert!(refused.to_string().contains("missing.gguf"), "{refused}");
+    let refused =
+        run(&input, &folder.path().join("no/such/out.gguf"), &options, false).expect_err("no folder");
+    assert!(refused.to_string().contains("out.gguf"), "{refused}");
+    let names =
+        || std::fs::read_dir(folder.path()).expect("the folder").map(|entry| entry.expect("one").file_name());
+    assert_eq!(names().count(), 3, "{:?}", names().collect::<Vec<_>>());
 }

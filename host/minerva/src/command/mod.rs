@@ -1,8 +1,10 @@
 //! What the program does, a file a command.
 
 pub(crate) mod bench;
+pub(crate) mod doctor;
 pub(crate) mod models;
 pub(crate) mod plugin;
+pub(crate) mod quantize;
 pub(crate) mod run;
 pub(crate) mod serve;
 

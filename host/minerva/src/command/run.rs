@@ -16,6 +16,9 @@ use crate::config::RunArguments;
 
 /// Answers the prompt.
 pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
+    if arguments.model.wants_report() {
+        return super::doctor::run(&arguments.model, false);
+    }
     let prompt = prompt(arguments)?;
     let bar = progress_bar("loading the model");
     let shown = bar.clone();

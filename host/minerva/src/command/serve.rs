@@ -16,6 +16,9 @@ use crate::config::ServeArguments;
 
 /// Serves until it is told to stop.
 pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
+    if arguments.model.wants_report() {
+        return super::doctor::run(&arguments.model, false);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(serve(arguments))
 }

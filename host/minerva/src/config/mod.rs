@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bench::{BenchCommand, EngineBench, HttpBench, LongPromptBench, PrefixBench, TargetArguments};
-pub(crate) use model::ModelArguments;
+pub(crate) use model::{ModelArguments, kv_type};
 pub(crate) use plugin::{
     BenchArguments, BuildArguments, Language, NewArguments, PluginCommand, PluginKind, TestArguments,
 };
@@ -45,6 +45,10 @@ pub(crate) enum Command {
     /// Looks at and makes model files
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// Writes a model in another type: smaller, and quicker where memory is slow
+    Quantize(QuantizeArguments),
+    /// Says what this machine has, what would run where and why, and what could be better
+    Doctor(Box<DoctorArguments>),
     /// Measures this program, and servers to compare it with
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -100,12 +104,65 @@ pub(crate) struct RunArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelsCommand {
     /// Says what is in a GGUF file, without loading it
-    Inspect {
-        /// The model
-        file: PathBuf,
-    },
+    Inspect(InspectArguments),
     /// Writes a model of random weights, to measure and test with
     Synthesize(SynthesizeArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// The model, or the first file of a split one
+    pub file: PathBuf,
+    /// Tokens of context of one sequence, to say what memory they take [default: the model's, at most 4096]
+    #[arg(short, long, value_name = "N")]
+    pub ctx_size: Option<u32>,
+    /// Sequences side by side, to say what memory they take (-np)
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub parallel: u32,
+    /// The type of cached keys (-ctk)
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    pub cache_type_k: String,
+    /// The type of cached values (-ctv)
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    pub cache_type_v: String,
+    /// List every tensor
+    #[arg(long)]
+    pub tensors: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuantizeArguments {
+    /// The model, best in F32, BF16 or F16; the first file of a split one
+    pub input: PathBuf,
+    /// Where to write it
+    pub output: PathBuf,
+    /// What to make of it: Q4_K_M, Q5_K_M, Q6_K, Q8_0, …
+    #[arg(value_name = "TYPE")]
+    pub kind: String,
+    /// Replace a file that is there
+    #[arg(short, long)]
+    pub force: bool,
+    /// Quantise what is quantised already, which loses twice
+    #[arg(long, alias = "allow-requantize")]
+    pub requantize: bool,
+    /// All matrices in the one type, instead of a mixture
+    #[arg(long)]
+    pub pure: bool,
+    /// Threads [default: the physical cores]
+    #[arg(short, long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub threads: u32,
 }
 
 #[derive(Debug, Args)]

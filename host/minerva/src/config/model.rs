@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use minerva::Builder;
 use minerva::engine::dialect::Dialect;
 use minerva::llama::{FlashAttention, KvType};
+use minerva::models::devices::{Gpu, Wish};
 
 use super::plugins::PluginArguments;
 
@@ -33,10 +34,16 @@ pub(crate) struct ModelArguments {
     /// Threads that decode several tokens at a time (-tb) [default: as --threads]
     #[arg(long, env = "MINERVA_THREADS_BATCH", value_name = "N")]
     pub threads_batch: Option<u32>,
-    /// Layers to put on a GPU (-ngl)
+    /// What runs the model: cpu, cuda, cuda:N, metal, vulkan, vulkan:N; debug says what would [default: auto]
+    #[arg(long, env = "MINERVA_GPU", value_name = "DEVICE")]
+    pub gpu: Option<String>,
+    /// The most of each GPU's memory to use: 70%, 6GiB [default: 80 % of its own, half of one it shares]
+    #[arg(long, env = "MINERVA_GPU_MEMORY_LIMIT", value_name = "AMOUNT")]
+    pub gpu_memory_limit: Option<String>,
+    /// Layers to put on a GPU (-ngl) [default: as many as fit]
     #[arg(long, alias = "gpu-layers", env = "MINERVA_GPU_LAYERS", value_name = "N")]
     pub n_gpu_layers: Option<u32>,
-    /// Flash attention (-fa): off is faster on a CPU
+    /// Flash attention (-fa) [default: auto]
     #[arg(long, env = "MINERVA_FLASH_ATTN", value_enum, value_name = "WHEN")]
     pub flash_attn: Option<Switch>,
     /// The type of cached keys (-ctk): f32, f16, bf16, q8_0, q5_0, q4_0
@@ -81,7 +88,7 @@ pub(crate) enum Switch {
     On,
     /// Never
     Off,
-    /// Where the device has it
+    /// On a GPU, and for quantised values, which need it
     Auto,
 }
 
@@ -90,6 +97,11 @@ impl ModelArguments {
     pub(crate) fn name(&self) -> String {
         let stem = self.model.as_deref().and_then(|path| path.file_stem());
         stem.map_or_else(|| "minerva-tiny".into(), |stem| stem.to_string_lossy().into_owned())
+    }
+
+    /// Whether only a report was asked for.
+    pub(crate) fn wants_report(&self) -> bool {
+        self.gpu.as_deref().is_some_and(|gpu| gpu.eq_ignore_ascii_case("debug"))
     }
 
     /// A builder that loads just this.
@@ -137,6 +149,16 @@ impl ModelArguments {
             engine.prefix_cache_bytes = self.cache_ram.saturating_mul(1 << 20);
         });
         builder = self.plugins.apply(builder)?;
+        let gpu = match &self.gpu {
+            Some(gpu) if !self.wants_report() => gpu.parse(),
+            _ => Ok(Gpu::Auto),
+        };
+        let limit = self.gpu_memory_limit.as_deref().map(str::parse).transpose();
+        builder = builder.gpu(Wish {
+            gpu: gpu.map_err(|error: String| anyhow!("--gpu: {error}"))?,
+            limit: limit.map_err(|error: String| anyhow!("--gpu-memory-limit: {error}"))?,
+            layers: None,
+        });
         let key_type = self.cache_type_k.as_deref().map(kv_type).transpose().context("--cache-type-k")?;
         let value_type = self.cache_type_v.as_deref().map(kv_type).transpose().context("--cache-type-v")?;
         Ok(builder.llama(|llama| {
@@ -145,7 +167,7 @@ impl ModelArguments {
             set(&mut llama.ubatch, self.ubatch_size);
             set(&mut llama.threads, self.threads);
             set(&mut llama.threads_batch, self.threads_batch);
-            set(&mut llama.gpu_layers, self.n_gpu_layers);
+            llama.gpu_layers = self.n_gpu_layers;
             llama.key_type = key_type.unwrap_or(llama.key_type);
             llama.value_type = value_type.unwrap_or(llama.value_type);
             llama.kv_unified = self.kv_unified;
@@ -159,14 +181,9 @@ impl ModelArguments {
     }
 }
 
-fn kv_type(name: &str) -> Result<KvType> {
-    Ok(match name.to_ascii_lowercase().as_str() {
-        "f32" => KvType::F32,
-        "f16" => KvType::F16,
-        "bf16" => KvType::Bf16,
-        "q8_0" => KvType::Q8_0,
-        "q5_0" => KvType::Q5_0,
-        "q4_0" => KvType::Q4_0,
-        _ => bail!("'{name}' is no type for a cache; there are f32, f16, bf16, q8_0, q5_0 and q4_0"),
+/// The type of a cache by its name.
+pub(crate) fn kv_type(name: &str) -> Result<KvType> {
+    KvType::from_name(name).with_context(|| {
+        format!("'{name}' is no type for a cache; there are f32, f16, bf16, q8_0, q5_0 and q4_0")
     })
 }

@@ -11,13 +11,12 @@ use super::{Error, read};
 /// The header of a GGUF file.
 #[derive(Clone, Debug)]
 pub struct Gguf {
-    pub(super) path: PathBuf,
     pub(super) version: u32,
     pub(super) file_bytes: u64,
     pub(super) header: Vec<u8>,
     pub(super) entries: Vec<Entry>,
     pub(super) tensors: Vec<TensorInfo>,
-    pub(super) shards: u32,
+    pub(super) paths: Vec<PathBuf>,
 }
 
 /// A tensor in a file.
@@ -78,6 +77,7 @@ impl Gguf {
             shard.is_part(number, count)?;
             model.file_bytes += shard.file_bytes;
             model.tensors.extend(shard.tensors);
+            model.paths.extend(shard.paths);
         }
         let mut names: Vec<&str> = model.tensors.iter().map(|tensor| tensor.name.as_str()).collect();
         names.sort_unstable();
@@ -90,7 +90,6 @@ impl Gguf {
                 model.damaged("split.tensors.count", format!("is {count}, and its files have {found}"))
             );
         }
-        model.shards = count;
         Ok(model)
     }
 
@@ -110,7 +109,7 @@ impl Gguf {
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.paths[0]
     }
 
     /// The version of the format.
@@ -127,8 +126,14 @@ impl Gguf {
 
     /// The number of files.
     #[must_use]
-    pub fn shards(&self) -> u32 {
-        self.shards
+    pub fn shards(&self) -> usize {
+        self.paths.len()
+    }
+
+    /// The files: one, or all of a split model's.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
     }
 
     /// The tensors, in the order of the file.
@@ -192,7 +197,7 @@ impl Gguf {
     }
 
     pub(super) fn damaged(&self, place: impl Into<String>, problem: impl Into<String>) -> Error {
-        Error::Damaged { path: self.path.clone(), place: short(&place.into()), problem: problem.into() }
+        Error::Damaged { path: self.path().to_owned(), place: short(&place.into()), problem: problem.into() }
     }
 
     fn key(&self, entry: &Entry) -> &str {

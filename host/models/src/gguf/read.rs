@@ -13,6 +13,7 @@ use super::Error;
 use super::error::short;
 use super::file::{Gguf, TensorInfo};
 use super::value::{Entry, Kind, Value};
+use super::write::ALIGNMENT;
 
 /// More metadata than any model has: the largest vocabularies take some 30 MB.
 const HEADER_BYTES_MAX: u64 = 1 << 30;
@@ -77,7 +78,7 @@ impl Input<'_> {
         self.place(&mut tensors, alignment)?;
 
         let Self { path, file_bytes, bytes, .. } = self;
-        Ok(Gguf { path: path.to_owned(), version, file_bytes, header: bytes, entries, tensors, shards: 1 })
+        Ok(Gguf { paths: vec![path.to_owned()], version, file_bytes, header: bytes, entries, tensors })
     }
 
     fn magic(&mut self) -> Result<(), Error> {
@@ -128,7 +129,8 @@ impl Input<'_> {
         if name.is_empty() {
             return Err(self.damaged(format!("the name of key {number}"), "is empty"));
         }
-        let name = name.to_owned();
+        // For messages, which show no more of it; damage makes names as long as the file.
+        let name: String = name.chars().take(200).collect();
         let kind = self.kind(&name)?;
         let start = self.bytes.len();
         match kind {
@@ -189,12 +191,18 @@ impl Input<'_> {
         const KEY: &str = "general.alignment";
         let Some(entry) = entries.iter().find(|entry| &self.bytes[entry.key.clone()] == KEY.as_bytes())
         else {
-            return Ok(super::write::ALIGNMENT);
+            return Ok(ALIGNMENT);
         };
         let value = Value::take(entry.kind, &mut &self.bytes[entry.value.clone()]);
         match value.and_then(|value| value.as_unsigned()).filter(|_| entry.kind == Kind::U32) {
-            Some(alignment) if alignment.is_power_of_two() && alignment <= 1 << 20 => Ok(alignment),
-            _ => Err(self.damaged(KEY, format!("is {value:?}, which is no alignment"))),
+            // llama.cpp computes on the mapped file, and stops the process where a tensor begins in between.
+            Some(alignment) if alignment.is_power_of_two() && (ALIGNMENT..=1 << 20).contains(&alignment) => {
+                Ok(alignment)
+            }
+            _ => {
+                Err(self
+                    .damaged(KEY, format!("is {value:?}; {ALIGNMENT} or a larger power of two is possible")))
+            }
         }
     }
 

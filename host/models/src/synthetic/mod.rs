@@ -92,7 +92,7 @@ pub fn write(spec: &Spec, path: &Path, mut progress: impl FnMut(f32) -> bool) ->
         }
     }
     finish(out).map_err(failed)?;
-    open_to_others(file.as_file()).map_err(failed)?;
+    crate::open_to_others(file.as_file()).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
 }
@@ -166,15 +166,4 @@ fn make(seed: u64, index: usize, tensor: &Tensor, wave: &[(u64, u64)]) -> Result
 fn finish(out: Tensors<BufWriter<&mut File>>) -> std::io::Result<()> {
     let file = out.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     file.sync_data()
-}
-
-/// A temporary file is its owner's alone; a model is for everybody, as any file that one writes.
-fn open_to_others(file: &File) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-    }
-    let _ = file;
-    Ok(())
 }

@@ -94,6 +94,20 @@ pub(super) fn layers(gguf: &Gguf) -> u64 {
     gguf.own_unsigned("block_count").unwrap_or(0)
 }
 
+/// Whether queries, keys and values are made of whole heads, each by a matrix of its own.
+pub(super) fn is_plain_attention(architecture: &str) -> bool {
+    ROTATED_WHOLE.contains(&architecture)
+}
+
+/// A number of a layer, where there is one for all or one for each.
+pub(super) fn of_layer(gguf: &Gguf, key: &str, layer: u64) -> Option<u64> {
+    let value = gguf.get_own(key)?;
+    match value {
+        Value::Array(each) => each.iter().nth(usize::try_from(layer).ok()?)?.as_unsigned(),
+        other => other.as_unsigned(),
+    }
+}
+
 fn sizes(gguf: &Gguf) -> Result<(), Problem> {
     for (key, most) in [
         ("block_count", LAYERS_MAX),
@@ -226,7 +240,7 @@ fn rope(gguf: &Gguf) -> Result<(), Problem> {
     let heads = gguf.get_own("attention.head_count");
     let heads = heads.iter().flat_map(numbers).flatten().find(|&heads| heads > 0);
     let head = gguf.own_unsigned("attention.key_length").or_else(|| heads.map(|heads| width / heads));
-    let whole = gguf.architecture().is_some_and(|architecture| ROTATED_WHOLE.contains(&architecture));
+    let whole = gguf.architecture().is_some_and(is_plain_attention);
     match head {
         Some(head) if rotated > head || !rotated.is_multiple_of(2) || (whole && rotated != head) => {
             problem(name(gguf, "rope.dimension_count"), format!("is {rotated}, with heads of {head}"))
