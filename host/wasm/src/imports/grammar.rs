@@ -4,7 +4,6 @@
 //! guest may do of it by the work that the host does for a guest, and a guest that is late does not get to do more.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use minerva_engine::grammar::{Error, Kind, Matcher, with_stack};
 use minerva_engine::model::Token;
@@ -14,6 +13,7 @@ use wasmtime::{Result, Trap};
 
 use crate::bindings::minerva::plugin::constraints::HostGrammar;
 use crate::bindings::minerva::plugin::types::Notation;
+use crate::deadline::Deadline;
 use crate::fault::Denied;
 use crate::imports::constraints::TokenSet;
 use crate::state::{Phase, State};
@@ -77,8 +77,8 @@ impl State {
     /// Ends a call that is late, or had enough done for it.
     fn charge(&mut self, cost: usize) -> Result<()> {
         self.quota.work(cost)?;
-        match self.deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(Trap::Interrupt.into()),
+        match self.deadline.as_mut().map(Deadline::left) {
+            Some(None) => Err(Trap::Interrupt.into()),
             _ => Ok(()),
         }
     }
