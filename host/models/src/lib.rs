@@ -1,10 +1,11 @@
-//! Model files for Minerva: reading, checking and making GGUF, and the model in the box.
+//! Models for Minerva: reading, checking and making GGUF files, the model in the box, and several models in one process.
 
 pub mod builtin;
 pub mod devices;
 pub mod gguf;
 pub mod inspect;
 pub mod quantize;
+pub mod registry;
 pub mod synthetic;
 
 /// A temporary file is its owner's alone; a model is for everybody, as any file that one writes.

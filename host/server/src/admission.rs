@@ -63,6 +63,12 @@ impl Lifecycle {
         let _ = phase.wait_for(|phase| *phase == Phase::Closing).await;
     }
 
+    /// Returns when no more work is let in.
+    pub(crate) async fn draining(&self) {
+        let mut phase = self.phase.subscribe();
+        let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
+    }
+
     /// Lets a request in, unless the server is ending.
     pub(crate) fn admit(&self) -> Result<Admission, Failure> {
         let admission = Admission(self.clone());

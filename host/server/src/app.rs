@@ -1,17 +1,18 @@
 //! What the server is given to serve, and how it is to serve it.
 
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
-use minerva_engine::Handle;
 use minerva_engine::plugin::Plugins;
-use minerva_engine::request::{Params, ReasoningFormat};
+use minerva_models::registry::{self, Registry};
 
+use crate::admission::ending;
 use crate::api_key::ApiKeys;
 use crate::failure::Failure;
 use crate::nearest;
 use crate::plugins::admin::Admin;
-use crate::plugins::choice::PluginChoices;
+
+pub use minerva_models::registry::{Defaults, Served as ServedModel};
 
 /// What is served.
 #[derive(Clone, Default)]
@@ -70,113 +71,73 @@ pub enum MetricsCompat {
     Vllm,
 }
 
-/// A model that requests can name.
-#[derive(Clone)]
-pub struct ServedModel {
-    /// Its name in requests and responses.
-    pub id: String,
-    /// Other names that requests may use for it.
-    pub aliases: Vec<String>,
-    /// Where to ask it.
-    pub handle: Handle,
-    /// When it was loaded.
-    pub created: SystemTime,
-    /// What requests to it get where they say nothing.
-    pub defaults: Defaults,
-}
-
-impl ServedModel {
-    /// A model under one name, with no defaults of its own, loaded now.
-    #[must_use]
-    pub fn new(id: impl Into<String>, handle: Handle) -> Self {
-        Self {
-            id: id.into(),
-            aliases: Vec::new(),
-            handle,
-            created: SystemTime::now(),
-            defaults: Defaults::default(),
-        }
-    }
-
-    fn is_called(&self, name: &str) -> bool {
-        self.id == name || self.aliases.iter().any(|alias| alias == name)
-    }
-}
-
-/// What requests get where they say nothing.
-#[derive(Clone, Debug, Default)]
-pub struct Defaults {
-    /// How to sample.
-    pub params: Params,
-    /// How thinking is told.
-    pub reasoning: ReasoningFormat,
-    /// Which plugins to use. A request that has a key of its `minerva` object replaces the whole of that key.
-    pub plugins: PluginChoices,
-}
-
 /// The models that requests can name, first inserted first. Clones share them.
 #[derive(Clone, Default)]
 pub struct Models {
-    served: Arc<RwLock<Vec<Arc<ServedModel>>>>,
+    registry: Registry,
 }
 
 impl Models {
-    /// Adds a model, and returns the one that had its id. Requests in flight finish on what they began with.
+    /// The models of a registry: those that run, and those that it loads when they are asked for.
+    #[must_use]
+    pub fn of(registry: Registry) -> Self {
+        Self { registry }
+    }
+
+    /// Everything that is known of them.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Adds a model that runs, and returns the one that had its id. Requests in flight finish on what they began with.
     pub fn insert(&self, model: ServedModel) -> Option<Arc<ServedModel>> {
-        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
-        let model = Arc::new(model);
-        match served.iter_mut().find(|existing| existing.id == model.id) {
-            Some(existing) => Some(std::mem::replace(existing, model)),
-            None => {
-                served.push(model);
-                None
-            }
-        }
+        self.registry.insert(model)
     }
 
     /// Takes a model out. Requests in flight finish on it, as long as its engine lives.
     pub fn remove(&self, id: &str) -> Option<Arc<ServedModel>> {
-        let mut served = self.served.write().unwrap_or_else(PoisonError::into_inner);
-        let at = served.iter().position(|model| model.id == id)?;
-        Some(served.remove(at))
+        self.registry.remove(id)
     }
 
-    /// All models.
+    /// The models that are loaded.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<ServedModel>> {
-        self.served.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.registry.loaded()
     }
 
-    /// The model of a name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<Arc<ServedModel>> {
-        self.list().into_iter().find(|model| model.is_called(name))
+    /// The model that a request wants, loaded if it is not. Where one is served, that is it, whatever the request calls
+    /// it: clients written for another server have that server's names built in.
+    pub(crate) async fn choose(&self, name: Option<&str>) -> Result<Arc<ServedModel>, Failure> {
+        self.registry.get(name).await.map_err(failure)
     }
+}
 
-    /// The model that a request wants. Where one is served, that is it, whatever the request calls it: clients
-    /// written for another server have that server's names built in.
-    pub(crate) fn choose(&self, name: Option<&str>) -> Result<Arc<ServedModel>, Failure> {
-        let served = self.list();
-        if served.is_empty() {
-            return Err(Failure::unavailable(
-                "the model is still loading; GET /health says when it is ready",
-            ));
+/// What a client is told of a model that it cannot have.
+pub(crate) fn failure(error: registry::Error) -> Failure {
+    let message = error.to_string();
+    match error {
+        registry::Error::Empty => {
+            Failure::unavailable("the model is still loading; GET /health says when it is ready")
         }
-        if let [model] = served.as_slice() {
-            return Ok(Arc::clone(model));
-        }
-        let Some(name) = name else {
-            let ids = nearest::list(served.iter().map(|model| model.id.as_str()));
+        registry::Error::Unnamed { known } => {
+            let ids = nearest::list(known.iter().map(String::as_str));
             let message = format!("`model` is required where several are served; they are {ids}");
-            return Err(Failure::invalid("model", message));
-        };
-        self.get(name).ok_or_else(|| self.unknown(name).param("model"))
-    }
-
-    /// That there is no model of a name, and which ones there are.
-    pub(crate) fn unknown(&self, name: &str) -> Failure {
-        let served = self.list();
-        let hint = nearest::hint(name, served.iter().map(|model| model.id.as_str()));
-        Failure::not_found(format!("the model `{}` is not served here{hint}", nearest::shown(name)))
+            Failure::invalid("model", message)
+        }
+        registry::Error::Unknown { name, known } => {
+            let hint = nearest::hint(&name, known.iter().map(String::as_str));
+            let message = format!("the model `{}` is not served here{hint}", nearest::shown(&name));
+            Failure::not_found(message).param("model")
+        }
+        registry::Error::Overloaded { .. } => Failure::rate_limit(message, Duration::from_secs(1)),
+        registry::Error::Failed { why, retry_after, .. } => {
+            Failure::unavailable(message).because(why).retry_after(retry_after)
+        }
+        registry::Error::NoRoom { retry_after, .. } => Failure::unavailable(message).retry_after(retry_after),
+        registry::Error::Cancelled { .. } => Failure::unavailable(message),
+        registry::Error::NotOurs { .. } => Failure::invalid("model", message),
+        registry::Error::Closing => ending(),
+        _ => Failure::internal(message),
     }
 }

@@ -226,6 +226,12 @@ impl Failure {
         self
     }
 
+    /// Says when it may be worth trying again.
+    pub(crate) fn retry_after(mut self, time: Duration) -> Self {
+        self.0.retry_after = Some(time);
+        self
+    }
+
     /// What goes to the log beside what the client is told.
     pub(crate) fn because(mut self, internal: impl Into<String>) -> Self {
         self.0.internal = Some(internal.into());

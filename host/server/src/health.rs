@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use minerva_models::registry;
 use serde::Serialize;
 
 use crate::admission::{Lifecycle, Phase, ending};
@@ -18,12 +19,13 @@ pub(crate) async fn live() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// `GET /health`: 200 once a model is there, as llama-server has it.
+/// `GET /health`: 200 once a model is there, or could be, as llama-server has it.
 pub(crate) async fn health(State(models): State<Models>) -> Result<Json<Health>, Failure> {
-    if models.list().is_empty() {
-        return Err(Failure::unavailable("Loading model"));
+    match models.registry().health() {
+        registry::Health::Ready => Ok(Json(Health { status: "ok" })),
+        registry::Health::Loading => Err(Failure::unavailable("Loading model")),
+        registry::Health::Closing => Err(ending()),
     }
-    Ok(Json(Health { status: "ok" }))
 }
 
 /// `GET /ready`: 200 while work is let in.

@@ -34,6 +34,7 @@ mod anthropic;
 mod health;
 mod llama_server;
 mod metrics;
+mod models;
 mod openai;
 mod plugins;
 
@@ -51,7 +52,7 @@ mod tracking;
 
 pub use api_key::ApiKeys;
 pub use app::{App, Defaults, MetricsCompat, Models, Options, ServedModel};
+pub use minerva_models::registry::{PluginChoice, PluginChoices};
 pub use plugins::admin::Admin;
-pub use plugins::choice::{PluginChoice, PluginChoices};
 pub use router::router;
 pub use serve::{Error, serve};

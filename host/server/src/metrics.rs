@@ -22,6 +22,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app::{MetricsCompat, Models, Options, ServedModel};
 use crate::failure::Failure;
+use crate::models::metrics::ModelFigures;
 use crate::plugins::metrics::PluginFigures;
 
 /// OpenMetrics text, which Prometheus asks for first.
@@ -112,17 +113,17 @@ pub(crate) async fn scrape(
             status.sequences_evicted
         }),
     ];
-    let served: Arc<[ModelFigures]> = models.list().iter().map(|model| ModelFigures::read(model)).collect();
+    let served: Arc<[Served]> = models.list().iter().map(|model| Served::read(model)).collect();
     for (name, help, read) in gauges {
         let family = Gauges::default();
-        for ModelFigures { labels, status, .. } in served.iter() {
+        for Served { labels, status, .. } in served.iter() {
             family.get_or_create(labels).set(i64::try_from(read(status)).unwrap_or(i64::MAX));
         }
         registry.register(name, help, family);
     }
     for (name, help, read) in counters {
         let family = Counters::default();
-        for ModelFigures { labels, status, .. } in served.iter() {
+        for Served { labels, status, .. } in served.iter() {
             family.get_or_create(labels).inc_by(read(status));
         }
         registry.register(name, help, family);
@@ -134,6 +135,7 @@ pub(crate) async fn scrape(
         answers.broken,
     );
     registry.register_collector(Box::new(PerModel(Arc::clone(&served))));
+    registry.register_collector(Box::new(ModelFigures(models.registry().entries())));
     registry.register_collector(Box::new(PluginFigures(plugins.standings())));
     if options.metrics_compat == Some(MetricsCompat::Vllm) {
         whole.register_collector(Box::new(ForGateways(served)));
@@ -149,14 +151,14 @@ fn bytes(count: u64) -> usize {
 
 /// One model's figures, as they were read.
 #[derive(Debug)]
-struct ModelFigures {
+struct Served {
     labels: Labels,
     status: Status,
     latencies: Latencies,
     weight_bytes: u64,
 }
 
-impl ModelFigures {
+impl Served {
     fn read(model: &ServedModel) -> Self {
         Self {
             labels: Labels { model: model.id.clone() },
@@ -175,7 +177,7 @@ impl ModelFigures {
 
 /// What is not one number of each model: times, reasons, and shares.
 #[derive(Debug)]
-struct PerModel(Arc<[ModelFigures]>);
+struct PerModel(Arc<[Served]>);
 
 /// A name, what it means, and where it is read.
 type Times = (&'static str, &'static str, fn(&Latencies) -> &Distribution);
@@ -205,7 +207,7 @@ impl Collector for PerModel {
         }
         let mut reasons =
             encoder.encode_descriptor("answers", "Answers, by how they ended", None, MetricType::Counter)?;
-        for ModelFigures { labels: Labels { model }, status, .. } in served.iter() {
+        for Served { labels: Labels { model }, status, .. } in served.iter() {
             let finished =
                 FinishReason::ALL.map(FinishReason::as_str).into_iter().zip(status.answers_finished);
             let others = [("canceled", status.requests_cancelled), ("error", status.requests_failed)];
@@ -214,11 +216,11 @@ impl Collector for PerModel {
                 reasons.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
         }
-        let gauges: [(&str, &str, fn(&ModelFigures) -> f64); 2] = [
+        let gauges: [(&str, &str, fn(&Served) -> f64); 2] = [
             (
                 "kv_cache_usage_ratio",
                 "The part of the KV cache that running sequences use",
-                ModelFigures::cache_usage,
+                Served::cache_usage,
             ),
             #[expect(clippy::cast_precision_loss, reason = "bytes of gigabytes need no more digits")]
             ("model_weight_bytes", "Bytes of the weights of a model", |model| model.weight_bytes as f64),
@@ -235,12 +237,12 @@ impl Collector for PerModel {
 
 /// The gauges that the Gateway API Inference Extension of Kubernetes reads, under vLLM's names.
 #[derive(Debug)]
-struct ForGateways(Arc<[ModelFigures]>);
+struct ForGateways(Arc<[Served]>);
 
 impl Collector for ForGateways {
     #[expect(clippy::cast_precision_loss, reason = "so many requests are not counted here")]
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let gauges: [(&str, &str, fn(&ModelFigures) -> f64); 3] = [
+        let gauges: [(&str, &str, fn(&Served) -> f64); 3] = [
             ("vllm:num_requests_running", "Requests that have a sequence", |model| {
                 model.status.running as f64
             }),
@@ -250,7 +252,7 @@ impl Collector for ForGateways {
             (
                 "vllm:kv_cache_usage_perc",
                 "The part of the KV cache in use, 0 to 1",
-                ModelFigures::cache_usage,
+                Served::cache_usage,
             ),
         ];
         for (name, help, read) in gauges {

@@ -12,6 +12,7 @@ use crate::api_key::{self, ApiKeys};
 use crate::app::{App, Models, Options};
 use crate::llama_server::{apply_template, tokenize};
 use crate::metrics::Answers;
+use crate::models::{admin as model_admin, events as model_events};
 use crate::openai::{chat, completions, models, responses};
 use crate::tracking::{self, Ids};
 use crate::{health, metrics, not_found, plugins};
@@ -24,6 +25,9 @@ pub(crate) const PATHS: &[&str] = &[
     "/v1/messages",
     "/v1/messages/count_tokens",
     "/v1/models",
+    "/v1/models/load",
+    "/v1/models/unload",
+    "/v1/models/events",
     "/v1/plugins",
     "/tokenize",
     "/detokenize",
@@ -82,14 +86,21 @@ pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/apply-template", post(apply_template::create))
+        // Ours: what happens to the models, as it happens.
+        .route("/v1/models/events", get(model_events::follow))
         // Ours: what a request can name in its `minerva` object.
         .route("/v1/plugins", get(plugins::list))
         .route_layer(from_fn_with_state(shared.clone(), api_key::require));
 
-    // Ours: plugins put in and taken out. Has keys of its own, and is off without.
+    // Ours: plugins put in and taken out, and models. Has keys of its own, and is off without.
     let administered = Router::new()
         .route("/v1/plugins", post(plugins::admin::install))
         .route("/v1/plugins/{name}", delete(plugins::admin::remove))
+        // Ours, as llama-server's router of models has them: loaded and unloaded.
+        .route("/v1/models/load", post(model_admin::load))
+        .route("/models/load", post(model_admin::load))
+        .route("/v1/models/unload", post(model_admin::unload))
+        .route("/models/unload", post(model_admin::unload))
         .route_layer(from_fn_with_state(shared.clone(), plugins::admin::require));
 
     // Open without a key, as llama-server has them: probes and clients look here before they know one.

@@ -23,7 +23,8 @@ pub enum Error {
 }
 
 /// Serves until `shutdown` returns. Then `/ready` says 503 and new work is refused, and what runs may end within
-/// [`Options::drain_timeout`](crate::Options::drain_timeout); a stream that takes longer ends with an error event.
+/// [`Options::drain_timeout`](crate::Options::drain_timeout), a load that it waits for included; a stream that takes
+/// longer ends with an error event. The models are closed then: their registry loads nothing more.
 ///
 /// # Errors
 ///
@@ -35,12 +36,15 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let drain_timeout = app.options.drain_timeout;
+    let models = app.models.clone();
     let (router, lifecycle) = router::with_lifecycle(app);
     let (drained, mut is_drained) = oneshot::channel::<()>();
     let stop = async move {
         shutdown.await;
         tracing::info!("draining: no new work, {} s for what runs", drain_timeout.as_secs());
         lifecycle.drain(drain_timeout).await;
+        // Who still waits for a model to be loaded is told.
+        models.registry().close();
         let _ = drained.send(());
     };
     let listener = listener.tap_io(|io| {

@@ -69,8 +69,13 @@ impl Frames {
         self.bytes.put_slice(b"data: [DONE]\n\n");
     }
 
+    /// What was written so far.
+    pub(crate) fn take(&mut self) -> Bytes {
+        self.bytes.split().freeze()
+    }
+
     /// A comment, which readers of events skip.
-    fn ping(&mut self) {
+    pub(crate) fn ping(&mut self) {
         self.bytes.put_slice(b": ping\n\n");
     }
 }

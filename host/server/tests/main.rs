@@ -5,5 +5,6 @@ mod cases;
 mod connections;
 mod faults;
 mod fixture;
+mod models;
 mod plugins;
 mod wire;

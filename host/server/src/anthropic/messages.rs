@@ -66,7 +66,7 @@ async fn answer(
 ) -> Result<Response, Failure> {
     let text = json::text(&body)?;
     let body: Body = json::read(text)?;
-    let mut prepared = common::prepare(&shared.app, text, "messages")?;
+    let mut prepared = common::prepare(&shared.app, text, "messages").await?;
     let count = prepared.count(1)?;
     if count.choices != 1 {
         return Err(Failure::invalid("n", "`n` must be 1: a message has one answer"));
@@ -104,7 +104,7 @@ pub(crate) async fn count_tokens(State(shared): State<Shared>, body: Result<RawB
         let RawBody(body) = body?;
         let text = json::text(&body)?;
         let body: Body = json::read(text)?;
-        let model = common::prepare(&shared.app, text, "messages")?.model;
+        let model = common::prepare(&shared.app, text, "messages").await?.model;
         let (chat, _) = body.into_chat(&model)?;
         let origin = Origin { input: "messages", plugins: Vec::new() };
         let tokens = model.handle.tokenise(chat).await.map_err(|error| origin.failure(error))?;

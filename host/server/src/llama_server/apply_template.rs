@@ -30,7 +30,7 @@ pub(crate) async fn create(
     RawBody(body): RawBody,
 ) -> Result<Json<Prompt>, Failure> {
     let text = json::text(&body)?;
-    let prepared = common::prepare(&shared.app, text, "messages")?;
+    let prepared = common::prepare(&shared.app, text, "messages").await?;
     let chat = chat::conversation(text, &prepared.model)?;
     let handle = &prepared.model.handle;
     let rendered = match prepared.plugins.template {

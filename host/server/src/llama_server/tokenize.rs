@@ -51,7 +51,7 @@ pub(crate) async fn tokenize(
 ) -> Result<Json<Tokens>, Failure> {
     let TokenizeBody { model, content, add_special, parse_special, with_pieces } =
         json::read(json::text(&body)?)?;
-    let vocabulary = models.choose(model.as_deref())?.handle.vocabulary();
+    let vocabulary = models.choose(model.as_deref()).await?.handle.vocabulary();
     let how =
         Encode { add_special: add_special.unwrap_or(false), parse_special: parse_special.unwrap_or(true) };
     let encoding = tokio::task::spawn_blocking(move || {
@@ -90,7 +90,7 @@ pub(crate) async fn detokenize(
     RawBody(body): RawBody,
 ) -> Result<Json<Text>, Failure> {
     let DetokenizeBody { model, tokens } = json::read(json::text(&body)?)?;
-    let vocabulary = models.choose(model.as_deref())?.handle.vocabulary();
+    let vocabulary = models.choose(model.as_deref()).await?.handle.vocabulary();
     let size = vocabulary.size();
     if let Some((at, token)) = tokens.iter().enumerate().find(|(_, token)| **token >= size) {
         let message =

@@ -48,7 +48,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Failure> {
     let text = json::text(&body)?;
     let body: Body = json::read(text)?;
-    let mut prepared = common::prepare(&shared.app, text, "messages")?;
+    let mut prepared = common::prepare(&shared.app, text, "messages").await?;
     prepared.params.logprobs = body.logprobs()?;
     let count = prepared.count(1)?;
     let (chat, calls) = body.into_chat(text, &prepared.model)?;

@@ -58,10 +58,11 @@ pub(crate) struct Count {
     pub(crate) per_prompt: usize,
 }
 
-/// Reads all of a body but its prompt. `input` is the field that the prompt is in.
-pub(crate) fn prepare(app: &App, text: &str, input: &'static str) -> Result<Prepared, Failure> {
+/// Reads all of a body but its prompt, and waits for the model if it has to be loaded. `input` is the field that the
+/// prompt is in.
+pub(crate) async fn prepare(app: &App, text: &str, input: &'static str) -> Result<Prepared, Failure> {
     let body: Body = json::read(text)?;
-    let model = app.models.choose(body.model.as_deref())?;
+    let model = app.models.choose(body.model.as_deref()).await?;
     let mut params = model.defaults.params.clone();
     json::read::<sampling::Body>(text)?.apply(&mut params, model.handle.info().vocabulary_size)?;
     params.cache_prompt = body.cache_prompt.unwrap_or(params.cache_prompt);

@@ -38,7 +38,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Failure> {
     let text = json::text(&body)?;
     let body: Body = json::read(text)?;
-    let mut prepared = common::prepare(&shared.app, text, "prompt")?;
+    let mut prepared = common::prepare(&shared.app, text, "prompt").await?;
     prepared.params.logprobs = body.logprobs()?;
     let inputs = body.prompt.0.as_slice();
     let count = prepared.count(inputs.len())?;

@@ -49,7 +49,8 @@ pub(crate) async fn require(
 ) -> Result<Response, Failure> {
     let keys = &options.admin.keys;
     if keys.is_empty() {
-        let message = "plugins cannot be changed over HTTP here: the server was started without --admin-key";
+        let message =
+            "plugins and models cannot be changed over HTTP here: the server was started without --admin-key";
         return Err(refuse(request, Failure::not_found(message)).await);
     }
     match keys.check(request.headers(), "an administrator's key") {

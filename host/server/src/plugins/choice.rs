@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use minerva_engine::plugin::{Kind, OnFault, Plugin, Plugins, SamplerPlugin, StreamPlugin, Template};
 use minerva_engine::request::Use;
+use minerva_models::registry::{PluginChoice, PluginChoices};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -15,28 +16,6 @@ use crate::origin::{Origin, PluginOrigin};
 
 /// The most plugins of one kind that a request can use.
 const CHAIN_MAX: usize = 8;
-
-/// The plugins of a request, by name. As the defaults of a model, what requests use that name none.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PluginChoices {
-    /// What makes the prompt; `None` is the model's own template.
-    pub template: Option<PluginChoice>,
-    /// The chain of samplers, first to last.
-    pub samplers: Vec<PluginChoice>,
-    /// The pipe of stream processors, first to last.
-    pub stream: Vec<PluginChoice>,
-}
-
-/// A plugin by name.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct PluginChoice {
-    /// Its name among [`App::plugins`](crate::App::plugins).
-    pub id: String,
-    /// Its arguments; `Null` for none.
-    pub args: Value,
-    /// What happens when it fails; `None` is what the operator says of it.
-    pub on_fault: Option<OnFault>,
-}
 
 /// The part of a body that has the object.
 #[derive(Deserialize)]

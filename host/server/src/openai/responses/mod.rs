@@ -87,7 +87,7 @@ pub(crate) async fn create(
     let text = json::text(&body)?;
     let body: Body = json::read(text)?;
     body.refuse_unsupported()?;
-    let mut prepared = common::prepare(&shared.app, text, "input")?;
+    let mut prepared = common::prepare(&shared.app, text, "input").await?;
     let count = prepared.count(1)?;
     if count.choices != 1 {
         return Err(Failure::invalid("n", "`n` must be 1: a response has one answer"));
