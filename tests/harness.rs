@@ -21,6 +21,8 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn minerva(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_minerva"));
     command.args(arguments).env("RUST_LOG", "warn").stdin(Stdio::null());
+    // What the user has set does not reach the tests.
+    command.env("MINERVA_CONFIG", "off");
     // Tests leave the user's own cache alone, and compile each plugin once.
     command.env("MINERVA_PLUGIN_CACHE", root().join("target/plugin-cache"));
     command
@@ -216,10 +218,15 @@ impl Server {
         }
     }
 
+    /// Sends a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill").success());
+    }
+
     /// Sends SIGTERM, and waits for the end; gives the exit code.
     pub(crate) async fn terminate(mut self) -> Option<i32> {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().expect("kill").success());
+        self.signal("-TERM");
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("its status") {

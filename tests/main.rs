@@ -16,6 +16,7 @@ mod model_files;
 mod hostile_plugins;
 mod plugin_life;
 mod lifecycle;
+mod several_models;
 mod authoring;
 mod embedding;
 mod clients;

@@ -4,20 +4,23 @@ use futures::StreamExt;
 use minerva_engine::Generation;
 use minerva_engine::event::{Event, Finished};
 use minerva_engine::grammar::Kind;
-use minerva_engine::plugin::{self, OnFault, Plugin};
+use minerva_engine::plugin::{self, OnFault, Plugin, Plugins};
 use minerva_engine::request::{Chat, GenerateRequest, Grammar, Input, Message, Params, Use};
+use minerva_models::registry::PluginChoice;
 use serde_json::Value;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::host::Minerva;
+use crate::host::Host;
 
 /// A question to the model, in the form of a chat, put together piece by piece.
 #[must_use = "a question is asked by `send` or `text`"]
 pub struct Ask<'a> {
-    minerva: &'a Minerva,
+    host: &'a Host,
+    model: String,
     chat: Chat,
-    params: Params,
+    /// Changes of what the model has as its defaults, in their order.
+    params: Vec<Box<dyn FnOnce(&mut Params) + Send>>,
     template: Option<(String, Value)>,
     samplers: Vec<(String, Value)>,
     stream: Vec<(String, Value)>,
@@ -26,12 +29,13 @@ pub struct Ask<'a> {
 }
 
 impl<'a> Ask<'a> {
-    pub(crate) fn new(minerva: &'a Minerva, question: String) -> Self {
+    pub(crate) fn new(host: &'a Host, model: String, question: String) -> Self {
         let chat = Chat { messages: vec![Message::text("user", question)], ..Chat::default() };
         Self {
-            minerva,
+            host,
+            model,
             chat,
-            params: Params::default(),
+            params: Vec::new(),
             template: None,
             samplers: Vec::new(),
             stream: Vec::new(),
@@ -80,21 +84,18 @@ impl<'a> Ask<'a> {
     }
 
     /// The most tokens to generate.
-    pub fn max_tokens(mut self, tokens: u32) -> Self {
-        self.params.max_tokens = Some(tokens);
-        self
+    pub fn max_tokens(self, tokens: u32) -> Self {
+        self.params(move |params| params.max_tokens = Some(tokens))
     }
 
     /// Divides the logits before the draw; 0 takes the best token.
-    pub fn temperature(mut self, temperature: f32) -> Self {
-        self.params.temperature = temperature;
-        self
+    pub fn temperature(self, temperature: f32) -> Self {
+        self.params(move |params| params.temperature = temperature)
     }
 
     /// Seeds all randomness of the request.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.params.seed = Some(seed);
-        self
+    pub fn seed(self, seed: u64) -> Self {
+        self.params(move |params| params.seed = Some(seed))
     }
 
     /// Makes the answer JSON that obeys a schema.
@@ -109,42 +110,42 @@ impl<'a> Ask<'a> {
     }
 
     /// Changes any parameter.
-    pub fn params(mut self, change: impl FnOnce(&mut Params)) -> Self {
-        change(&mut self.params);
+    pub fn params(mut self, change: impl FnOnce(&mut Params) + Send + 'static) -> Self {
+        self.params.push(Box::new(change));
         self
     }
 
-    /// Asks, and gives the answer as it comes.
+    /// Asks, and gives the answer as it comes. Waits for the model if it has to be loaded. Where nothing was said, the
+    /// model's own defaults hold.
     ///
     /// Must be called inside a tokio runtime.
     ///
     /// # Errors
     ///
-    /// When a plugin is not there, or the engine refuses the request.
+    /// When the model cannot be had, a plugin is not there, or the engine refuses the request.
     pub async fn send(self) -> Result<Generation, Error> {
-        let loaded = |name: &str, kind: plugin::Kind| find(self.minerva, name, kind);
+        // Held until the request is in the engine's queue, so that the model is not unloaded before.
+        let served = self.host.registry().get(Some(&self.model)).await?;
         let mut request = GenerateRequest::new("embedded", Input::Chat(self.chat));
-        request.params = self.params;
+        request.params = served.defaults.params.clone();
+        for change in self.params {
+            change(&mut request.params);
+        }
         request.grammar = self.grammar;
-        let on_fault = |plugin: &Plugin| {
-            self.on_fault.unwrap_or_else(|| self.minerva.plugins.on_fault(&plugin.identity.name))
+        let finder = Finder { plugins: &self.host.plugins, on_fault: self.on_fault };
+        let defaults = &served.defaults.plugins;
+        let or_default = |named: Vec<(String, Value)>, defaults: &[PluginChoice]| {
+            let default = |choice: &PluginChoice| (choice.id.clone(), choice.args.clone());
+            if named.is_empty() { defaults.iter().map(default).collect() } else { named }
         };
-        if let Some((name, args)) = self.template {
-            let found = loaded(&name, plugin::Kind::Template)?;
-            let on_fault = on_fault(&found);
-            request.template = found.template.clone().map(|plugin| Use { plugin, args, on_fault });
-        }
-        for (name, args) in self.samplers {
-            let found = loaded(&name, plugin::Kind::Sampler)?;
-            let on_fault = on_fault(&found);
-            request.samplers.extend(found.sampler.clone().map(|plugin| Use { plugin, args, on_fault }));
-        }
-        for (name, args) in self.stream {
-            let found = loaded(&name, plugin::Kind::Stream)?;
-            let on_fault = on_fault(&found);
-            request.stream.extend(found.stream.clone().map(|plugin| Use { plugin, args, on_fault }));
-        }
-        self.minerva.generate(request).await
+        let template = or_default(self.template.into_iter().collect(), defaults.template.as_slice());
+        let mut template = finder.find(template, plugin::Kind::Template, |found| found.template.clone())?;
+        request.template = template.pop();
+        let samplers = or_default(self.samplers, &defaults.samplers);
+        request.samplers = finder.find(samplers, plugin::Kind::Sampler, |found| found.sampler.clone())?;
+        let stream = or_default(self.stream, &defaults.stream);
+        request.stream = finder.find(stream, plugin::Kind::Stream, |found| found.stream.clone())?;
+        Ok(served.handle.generate(request).await?)
     }
 
     /// Asks, and gives the text of the whole answer.
@@ -175,13 +176,31 @@ impl<'a> Ask<'a> {
     }
 }
 
-fn find(minerva: &Minerva, name: &str, kind: plugin::Kind) -> Result<Arc<Plugin>, Error> {
-    let is = |plugin: &Plugin| plugin.kinds().any(|of| of == kind);
-    if let Some(plugin) = minerva.plugins.get(name).filter(|plugin| is(plugin)) {
-        return Ok(plugin);
+/// Finds plugins by name.
+struct Finder<'a> {
+    plugins: &'a Plugins,
+    on_fault: Option<OnFault>,
+}
+
+impl Finder<'_> {
+    fn find<P: ?Sized>(
+        &self,
+        named: Vec<(String, Value)>,
+        kind: plugin::Kind,
+        as_kind: impl Fn(&Plugin) -> Option<Arc<P>>,
+    ) -> Result<Vec<Use<P>>, Error> {
+        let find = |(name, args): (String, Value)| {
+            let found = self.plugins.get(&name);
+            let Some((found, plugin)) = found.and_then(|found| Some((Arc::clone(&found), as_kind(&found)?)))
+            else {
+                let list = self.plugins.list();
+                let of_kind = list.iter().filter(|plugin| plugin.kinds().any(|of| of == kind));
+                let plugins = of_kind.map(|plugin| plugin.identity.name.clone()).collect();
+                return Err(Error::UnknownPlugin { name, kind, plugins });
+            };
+            let on_fault = self.on_fault.unwrap_or_else(|| self.plugins.on_fault(&found.identity.name));
+            Ok(Use { plugin, args, on_fault })
+        };
+        named.into_iter().map(find).collect()
     }
-    let list = minerva.plugins.list();
-    let plugins =
-        list.iter().filter(|plugin| is(plugin)).map(|plugin| plugin.identity.name.clone()).collect();
-    Err(Error::UnknownPlugin { name: name.into(), kind, plugins })
 }

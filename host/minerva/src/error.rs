@@ -18,6 +18,9 @@ pub enum Error {
     /// A device that was asked for is not there.
     #[error(transparent)]
     Device(#[from] minerva_models::devices::Missing),
+    /// A model of the registry cannot be had.
+    #[error(transparent)]
+    Registry(#[from] minerva_models::registry::Error),
     /// A component could not be loaded.
     #[error(transparent)]
     Plugin(#[from] minerva_wasm::Error),

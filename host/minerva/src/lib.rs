@@ -32,11 +32,14 @@ mod host;
 mod ask;
 mod error;
 mod memory;
+mod model;
 
 pub use ask::Ask;
-pub use builder::{Builder, Planned};
+pub use builder::Builder;
 pub use error::Error;
-pub use host::Minerva;
+pub use host::{Host, Minerva};
+pub use memory::memory_for_models;
+pub use model::{Model, Planned};
 
 pub use minerva_engine as engine;
 pub use minerva_engine::Generation;
@@ -47,4 +50,5 @@ pub use minerva_engine::request::{Chat, GenerateRequest, Input, Message, Params}
 pub use minerva_engine::step::{Candidates, Step};
 pub use minerva_llama as llama;
 pub use minerva_models as models;
+pub use minerva_models::registry::{Registry, Spec};
 pub use minerva_wasm as wasm;

@@ -6,22 +6,10 @@ mod command;
 
 use std::process::ExitCode;
 
-use crate::config::{Arguments, Command};
+use crate::config::{Command, Sources};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_command_line();
-    config::log::start(&arguments.log);
-    let result = match arguments.command {
-        None => command::serve::run(arguments.serve),
-        Some(Command::Serve(serve)) => command::serve::run(*serve),
-        Some(Command::Run(run)) => command::run::run(&run),
-        Some(Command::Doctor(doctor)) => command::doctor::run(&doctor.model, doctor.json),
-        Some(Command::Plugin(plugin)) => command::plugin::run(plugin),
-        Some(Command::Models(models)) => command::models::run(models),
-        Some(Command::Quantize(quantize)) => command::quantize::run(quantize),
-        Some(Command::Bench(bench)) => command::bench::run(bench),
-    };
-    match result {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The causes behind a message are part of it only where they say something new.
@@ -31,5 +19,21 @@ fn main() -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let sources = Sources::read(config::command_line(), config::environment())?;
+    let resolved = sources.resolve(None)?;
+    let log = config::log::start(&resolved.arguments.log);
+    match resolved.arguments.command {
+        Some(Command::Run(run)) => command::run::run(&run),
+        Some(Command::Doctor(doctor)) => command::doctor::run(&doctor.model, doctor.json),
+        Some(Command::Plugin(plugin)) => command::plugin::run(plugin),
+        Some(Command::Config(arguments)) => command::config::run(&arguments, &sources),
+        Some(Command::Models(models)) => command::models::run(models),
+        Some(Command::Quantize(quantize)) => command::quantize::run(quantize),
+        Some(Command::Bench(bench)) => command::bench::run(bench),
+        None | Some(Command::Serve(_)) => command::serve::run(sources, log),
     }
 }

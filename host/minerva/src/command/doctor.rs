@@ -17,7 +17,7 @@ use crate::config::ModelArguments;
 pub(crate) fn run(arguments: &ModelArguments, as_json: bool) -> Result<()> {
     let machine = Machine::look()?;
     // What is wrong with the model or the wish is a finding like the others, not the end of the report.
-    let planned = arguments.builder()?.plan().map_err(|error| error.to_string());
+    let planned = arguments.described()?.plan().map_err(|error| error.to_string());
     let advice = advice(&machine, planned.as_ref().ok());
     if as_json {
         println!("{:#}", json(&machine, &planned, &advice));
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn too_many_threads_and_too_little_memory_are_told() {
         let arguments = ModelArguments { threads: Some(64), ..ModelArguments::default() };
-        let mut planned = arguments.builder().expect("a builder").plan().expect("a plan");
+        let mut planned = arguments.described().expect("a model").plan().expect("a plan");
         planned.plan.host_bytes = 2 << 30;
         let advice = advice(&machine(&[], &[]), Some(&planned));
         assert!(advice[0].contains("64 threads on 4 cores"), "{advice:?}");

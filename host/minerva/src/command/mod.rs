@@ -1,10 +1,13 @@
 //! What the program does, a file a command.
 
 pub(crate) mod bench;
+pub(crate) mod config;
 pub(crate) mod doctor;
+mod fleet;
 pub(crate) mod models;
 pub(crate) mod plugin;
 pub(crate) mod quantize;
+mod reload;
 pub(crate) mod run;
 pub(crate) mod serve;
 

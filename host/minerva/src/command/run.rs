@@ -9,10 +9,11 @@ use minerva::engine::grammar;
 use minerva::engine::plugin::{Kind, Plugin};
 use minerva::engine::request::{Grammar, Use};
 use minerva::{Chat, Event, Finished, GenerateRequest, Input, Message, Minerva};
+use minerva_server::PluginChoice;
 use serde_json::Value;
 
 use crate::command::{progress_bar, show_part};
-use crate::config::RunArguments;
+use crate::config::{RunArguments, choice};
 
 /// Answers the prompt.
 pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
@@ -22,7 +23,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
     let prompt = prompt(arguments)?;
     let bar = progress_bar("loading the model");
     let shown = bar.clone();
-    let builder = arguments.model.builder()?.on_progress(move |part| {
+    let builder = arguments.model.builder(&arguments.plugins)?.on_progress(move |part| {
         show_part(&shown, part);
         true
     });
@@ -62,22 +63,20 @@ fn request(minerva: &Minerva, arguments: &RunArguments, prompt: String) -> Resul
         Input::Chat(Chat { messages, ..Chat::default() })
     };
     let mut request = GenerateRequest::new("run", input);
-    request.params.max_tokens = arguments.predict;
-    request.params.seed = arguments.seed;
-    request.params.temperature = arguments.temperature.unwrap_or(request.params.temperature);
+    arguments.sampling.apply(&mut request.params);
     request.grammar = grammar(arguments)?;
     let on_fault = |plugin: &Plugin| minerva.plugins().on_fault(&plugin.identity.name);
-    if let Some(named) = &arguments.template {
+    if let Some(named) = &arguments.sampling.template {
         let (plugin, args) = plugin(minerva, named, Kind::Template)?;
         let on_fault = on_fault(&plugin);
         request.template = plugin.template.clone().map(|plugin| Use { plugin, args, on_fault });
     }
-    for named in &arguments.sampler {
+    for named in &arguments.sampling.sampler {
         let (plugin, args) = plugin(minerva, named, Kind::Sampler)?;
         let on_fault = on_fault(&plugin);
         request.samplers.extend(plugin.sampler.clone().map(|plugin| Use { plugin, args, on_fault }));
     }
-    for named in &arguments.stream {
+    for named in &arguments.sampling.stream {
         let (plugin, args) = plugin(minerva, named, Kind::Stream)?;
         let on_fault = on_fault(&plugin);
         request.stream.extend(plugin.stream.clone().map(|plugin| Use { plugin, args, on_fault }));
@@ -102,16 +101,8 @@ fn grammar(arguments: &RunArguments) -> Result<Option<Grammar>> {
 
 /// Reads `NAME[=JSON]`, and finds the plugin.
 pub(crate) fn plugin(minerva: &Minerva, named: &str, kind: Kind) -> Result<(std::sync::Arc<Plugin>, Value)> {
-    let (name, args) = match named.split_once('=') {
-        Some((name, json)) => {
-            let args = serde_json::from_str(json).with_context(|| {
-                format!("the arguments of {} plugin '{name}' are not JSON: {json}", kind.as_str())
-            })?;
-            (name, args)
-        }
-        None => (named, Value::Null),
-    };
-    let found = minerva.plugins().get(name).filter(|plugin| plugin.kinds().any(|of| of == kind));
+    let PluginChoice { id: name, args, .. } = choice(named)?;
+    let found = minerva.plugins().get(&name).filter(|plugin| plugin.kinds().any(|of| of == kind));
     let found = found.ok_or_else(|| {
         anyhow!("there is no {} plugin '{name}'; load one with --plugin {name}=FILE", kind.as_str())
     })?;

@@ -3,83 +3,79 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::mpsc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use minerva::Minerva;
+use minerva::Host;
 use minerva::engine::plugin::Kind;
-use minerva_server::{App, Models, ServedModel};
+use minerva_server::{App, Models};
 use tokio::net::TcpListener;
 
-use crate::command::{progress_bar, show_part};
-use crate::config::ServeArguments;
+use crate::command::fleet::Fleet;
+use crate::command::reload::Reload;
+use crate::config::{ServeArguments, Sources, log};
 
 /// Serves until it is told to stop.
-pub(crate) fn run(arguments: ServeArguments) -> Result<()> {
+pub(crate) fn run(sources: Sources, log: log::Change) -> Result<()> {
+    let arguments = sources.resolve(None)?.arguments.into_serve();
     if arguments.model.wants_report() {
         return super::doctor::run(&arguments.model, false);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    runtime.block_on(serve(arguments))
+    runtime.block_on(serve(sources, arguments, log))
 }
 
-async fn serve(arguments: ServeArguments) -> Result<()> {
+async fn serve(sources: Sources, arguments: ServeArguments, log: log::Change) -> Result<()> {
+    for (name, meant) in sources.unknown_variables() {
+        let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+        tracing::warn!("the variable {name} means nothing here{meant}");
+    }
     check_exposure(&arguments)?;
     let options = arguments.server_options()?;
     let stop = stop_signal()?;
-    let mut builder = arguments.model.builder()?.engine(|engine| {
-        engine.queue_limit = arguments.max_num_queued_reqs;
-        engine.token_buffer = arguments.token_buffer;
-        engine.stall_limit = Duration::from_secs(arguments.stall_timeout);
-    });
-    let bar = progress_bar("loading the model");
-    let shown = bar.clone();
-    builder = builder.on_progress(move |part| {
-        show_part(&shown, part);
-        true
-    });
+    let (keys, admin) = (options.api_keys.clone(), options.admin.keys.clone());
+    let keyed = !is_local(&arguments.host) && !arguments.allow_no_api_key;
+    let fleet = Fleet::of(&sources, &arguments)?;
+    let reload = Reload::new(sources, keys, admin, log, keyed)?;
+    #[cfg(unix)]
+    tokio::spawn(reload.follow());
+    #[cfg(not(unix))]
+    drop(reload);
 
     // The address first: a port that is taken is better known before a long load. `/health` says 503 meanwhile.
-    let app = App { models: Models::default(), plugins: builder.plugins(), options };
-    let models = app.models.clone();
+    let builder = arguments.plugins.apply(minerva::Minerva::builder())?;
+    let builder = builder.registry_options(arguments.registry_options());
+    let registry = builder.registry();
+    let app = App { models: Models::of(registry.clone()), plugins: builder.plugins(), options };
     let installer = std::sync::Arc::clone(&app.options.admin.installer);
-    let name = arguments.model.name();
-    let aliases = arguments.alias.clone();
-    let reasoning = arguments.reasoning_format.into();
     let address = Address::bind(&arguments.host, arguments.port).await?;
-    let (loaded, load_failed) = tokio::sync::oneshot::channel();
-    // A thread of its own, which keeps the model until the server has drained.
+    let (started, start) = tokio::sync::oneshot::channel();
+    // A thread of its own, which keeps the host until the server has drained.
     let (release, released) = mpsc::channel::<()>();
     let shown_address = address.shown();
-    let loading = std::thread::Builder::new().name("minerva-load".into()).spawn(move || {
-        let minerva = builder.build();
-        bar.finish_and_clear();
-        let minerva = match minerva {
-            Ok(minerva) => minerva,
+    let loading = std::thread::Builder::new().name("minerva-host".into()).spawn(move || {
+        let host = match fleet.start(builder) {
+            Ok(host) => host,
             Err(error) => {
-                let _ = loaded.send(error);
+                let _ = started.send(error);
                 return;
             }
         };
-        let id = aliases.first().cloned().unwrap_or(name.clone());
-        let mut served = ServedModel::new(id, minerva.handle());
-        served.defaults.reasoning = reasoning;
-        served.aliases = aliases.into_iter().skip(1).chain([name.clone()]).collect();
-        let _ = installer.set(minerva.installer());
-        models.insert(served);
+        let _ = installer.set(host.installer());
         // Who reads this may ask at once.
-        announce(&minerva, &name, &shown_address);
+        announce(&host, &shown_address);
         // Returns when the server drops its end.
         let _ = released.recv();
-        drop(minerva);
+        drop(host);
     })?;
 
     let serving = address.serve(app, stop);
     let served = tokio::select! {
         served = serving => served,
-        Ok(error) = load_failed => return Err(error.into()),
+        Ok(error) = start => return Err(error),
     };
     drop(release);
+    // A load that nobody waits for any more ends.
+    registry.close();
     tokio::task::spawn_blocking(move || loading.join())
         .await?
         .map_err(|_| anyhow!("the loading thread panicked"))?;
@@ -148,14 +144,18 @@ impl Address {
     }
 }
 
+/// Whether only this machine can reach an address.
+fn is_local(host: &str) -> bool {
+    host.ends_with(".sock")
+        || host == "localhost"
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// Nobody serves strangers by accident.
 fn check_exposure(arguments: &ServeArguments) -> Result<()> {
     let host = &arguments.host;
-    let local = host.ends_with(".sock")
-        || host == "localhost"
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     let keyed = !arguments.api_key.is_empty() || arguments.api_key_file.is_some();
-    if !local && !keyed && !arguments.allow_no_api_key {
+    if !is_local(host) && !keyed && !arguments.allow_no_api_key {
         bail!(
             "--host {host} lets other machines in, and no key is asked for; \
              give one with --api-key, or say --allow-no-api-key"
@@ -182,24 +182,37 @@ fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static> {
 
 /// Says what is served, and what to type first.
 #[expect(clippy::print_stdout, reason = "this is what the user started the program to see")]
-fn announce(minerva: &Minerva, name: &str, address: &str) {
-    let handle = minerva.handle();
-    let info = handle.info();
-    let plugins: Vec<_> = minerva.plugins().list();
+fn announce(host: &Host, address: &str) {
+    let entries = host.registry().entries();
+    for entry in &entries {
+        let names = std::iter::once(&entry.id).chain(&entry.aliases);
+        let names = names.map(String::as_str).collect::<Vec<_>>().join(", ");
+        match &entry.served {
+            Some(served) => {
+                let info = served.handle.info();
+                println!("{names} on {}: {} sequences of {} tokens", info.device, info.slots, info.context);
+            }
+            None => println!("{names}: {}", entry.condition.as_str()),
+        }
+    }
+    let plugins: Vec<_> = host.plugins().list();
     // Those of the tree that go with any question; a JSON repairer would make nothing of a story.
     let listed = |kind, with_any_question: &str| {
         let mut fitting = plugins.iter().filter(|plugin| plugin.kinds().any(|of| of == kind));
         let first = fitting.clone().next();
         fitting.find(|plugin| plugin.identity.name == with_any_question).or(first)
     };
-    println!("{name} on {}: {} sequences of {} tokens", info.device, info.slots, info.context);
     for plugin in &plugins {
         let kinds: Vec<&str> = plugin.kinds().map(Kind::as_str).collect();
         println!("plugin {} {} ({})", plugin.identity.name, plugin.identity.version, kinds.join(", "));
     }
     println!("listening on {address}\n\nTry:\n");
     let curl = format!("curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d");
-    println!("{curl} '{{\"messages\":[{{\"role\":\"user\",\"content\":\"What is a plugin?\"}}]}}'\n");
+    let mut body = serde_json::json!({ "messages": [{"role": "user", "content": "What is a plugin?"}] });
+    if let [first, _, ..] = entries.as_slice() {
+        body["model"] = first.id.clone().into();
+    }
+    println!("{curl} '{body}'\n");
     let mut choice = serde_json::Map::new();
     for (kind, key, shown) in [
         (Kind::Template, "template", "persona"),
@@ -212,10 +225,8 @@ fn announce(minerva: &Minerva, name: &str, address: &str) {
         }
     }
     if !choice.is_empty() {
-        let body = serde_json::json!({
-            "messages": [{"role": "user", "content": "Tell me a short story about a fox."}],
-            "minerva": choice,
-        });
+        body["messages"][0]["content"] = "Tell me a short story about a fox.".into();
+        body["minerva"] = choice.into();
         println!("{curl} '{body}'\n");
     }
     println!("curl {address}/v1/plugins\n");

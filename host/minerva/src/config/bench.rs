@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Args, Subcommand};
 
-use super::ModelArguments;
+use super::{ModelArguments, PluginArguments};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
@@ -48,10 +48,6 @@ pub(crate) struct TargetArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct EngineBench {
-    #[command(flatten)]
-    pub model: ModelArguments,
-    #[command(flatten)]
-    pub rounds: RoundArguments,
     /// Sequences side by side, one measurement each
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 8, 16], value_parser = clap::value_parser!(u32).range(1..=256))]
     pub sequences: Vec<u32>,
@@ -64,6 +60,12 @@ pub(crate) struct EngineBench {
     /// A sampler plugin to measure with, of those loaded, with arguments as JSON: min-p or min-p={"p":0.1}
     #[arg(long, value_name = "NAME[=JSON]")]
     pub sampler: Option<String>,
+    #[command(flatten)]
+    pub rounds: RoundArguments,
+    #[command(flatten)]
+    pub model: ModelArguments,
+    #[command(flatten)]
+    pub plugins: PluginArguments,
 }
 
 #[derive(Debug, Args)]

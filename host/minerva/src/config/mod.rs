@@ -1,25 +1,36 @@
-//! Flags and environment, defined once. Names are llama-server's where it has the thing.
+//! What can be set, defined once, as flags: the environment and the file follow from them ([`definition`]). Names are
+//! llama-server's where it has the thing.
 
+mod definition;
+mod file;
+mod layers;
 pub(crate) mod log;
 mod model;
 mod plugin;
 mod plugins;
 mod operation;
+mod reference;
 mod serve;
+mod served;
 mod bench;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bench::{BenchCommand, EngineBench, HttpBench, LongPromptBench, PrefixBench, TargetArguments};
-pub(crate) use model::{ModelArguments, kv_type};
+pub(crate) use definition::Setting;
+pub(crate) use layers::{Given, Origin, Resolved, Sources};
+pub(crate) use model::{ModelArguments, kv_type, model_name};
 pub(crate) use plugin::{
     BenchArguments, BuildArguments, Language, NewArguments, PluginCommand, PluginKind, TestArguments,
 };
-pub(crate) use plugins::set_limits;
+pub(crate) use plugins::{PluginArguments, set_limits};
+pub(crate) use reference::{literal, page, template};
 pub(crate) use serve::ServeArguments;
+pub(crate) use served::{SamplingArguments, ServedArguments, choice};
 
 /// Runs local language models, programmable by WebAssembly plugins. Without a command it serves.
 #[derive(Debug, Parser)]
@@ -27,6 +38,9 @@ pub(crate) use serve::ServeArguments;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// The configuration file; off is none [default: config.toml or config.json in ~/.minerva]
+    #[arg(long, global = true, env = "MINERVA_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     #[command(flatten)]
     pub serve: ServeArguments,
     #[command(flatten)]
@@ -42,6 +56,8 @@ pub(crate) enum Command {
     /// Makes, builds and looks at plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Says what holds, of everything that can be set, and where it comes from
+    Config(Box<ConfigArguments>),
     /// Looks at and makes model files
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -56,25 +72,14 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArguments {
-    #[command(flatten)]
-    pub model: ModelArguments,
     /// What to answer; without it, standard input is read
     pub prompt: Option<String>,
-    /// The most tokens to generate
-    #[arg(short = 'n', long = "predict", value_name = "N")]
-    pub predict: Option<u32>,
     /// A system message
     #[arg(long, alias = "sys", value_name = "TEXT")]
     pub system: Option<String>,
     /// Continue the prompt as it is, without the model's chat template
     #[arg(long)]
     pub raw: bool,
-    /// Divides the logits before the draw; 0 takes the best token
-    #[arg(long, visible_alias = "temp", value_name = "T")]
-    pub temperature: Option<f32>,
-    /// Seeds all randomness
-    #[arg(short, long, value_name = "N")]
-    pub seed: Option<u64>,
     /// A JSON schema that the answer obeys, as JSON
     #[arg(short = 'j', long, value_name = "SCHEMA", group = "form")]
     pub json_schema: Option<String>,
@@ -87,18 +92,27 @@ pub(crate) struct RunArguments {
     /// A file with such a grammar
     #[arg(long, value_name = "FILE", group = "form")]
     pub grammar_file: Option<PathBuf>,
-    /// A sampler plugin, with arguments as JSON: min-p or min-p={"p":0.1}; may be repeated
-    #[arg(long, value_name = "NAME[=JSON]")]
-    pub sampler: Vec<String>,
-    /// A template plugin, with arguments as JSON
-    #[arg(long, value_name = "NAME[=JSON]")]
-    pub template: Option<String>,
-    /// A stream plugin, with arguments as JSON; may be repeated
-    #[arg(long, value_name = "NAME[=JSON]")]
-    pub stream: Vec<String>,
     /// Do not print the statistics at the end
     #[arg(long)]
     pub quiet: bool,
+    #[command(flatten)]
+    pub model: ModelArguments,
+    #[command(flatten)]
+    pub plugins: PluginArguments,
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArguments {
+    /// Print a file with everything that can be set, commented out, to begin with
+    #[arg(long)]
+    pub default: bool,
+    /// Print the reference page
+    #[arg(long, hide = true)]
+    pub reference: bool,
+    #[command(flatten)]
+    pub serve: ServeArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -202,6 +216,17 @@ pub(crate) struct SynthesizeArguments {
     pub vocabulary_from: Option<PathBuf>,
 }
 
+impl Arguments {
+    /// What is to be served; without a command that is everything that was said.
+    pub(crate) fn into_serve(self) -> ServeArguments {
+        match self.command {
+            Some(Command::Serve(serve)) => *serve,
+            Some(Command::Config(config)) => config.serve,
+            _ => self.serve,
+        }
+    }
+}
+
 /// llama-server's short flags of several letters, which no parser of today takes.
 const LONG_SHORTS: &[(&str, &str)] = &[
     ("-np", "--parallel"),
@@ -215,11 +240,16 @@ const LONG_SHORTS: &[(&str, &str)] = &[
     ("-sys", "--system"),
 ];
 
-impl Arguments {
-    /// Reads the command line; prints help, version or what is wrong, and ends the process, where that is asked for.
-    pub(crate) fn from_command_line() -> Self {
-        Self::parse_from(std::env::args_os().map(spell_out))
-    }
+/// The command line, with those spelt out.
+pub(crate) fn command_line() -> Vec<OsString> {
+    std::env::args_os().map(spell_out).collect()
+}
+
+/// The variables that are text.
+pub(crate) fn environment() -> BTreeMap<String, String> {
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
 }
 
 fn spell_out(argument: OsString) -> OsString {
@@ -229,13 +259,11 @@ fn spell_out(argument: OsString) -> OsString {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_definition_is_consistent() {
-        Arguments::command().debug_assert();
+        definition::command().debug_assert();
     }
 
     #[test]

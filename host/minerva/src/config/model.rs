@@ -1,17 +1,18 @@
 //! Which model, and how it runs: the same for every command that loads one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
-use minerva::Builder;
 use minerva::engine::dialect::Dialect;
 use minerva::llama::{FlashAttention, KvType};
 use minerva::models::devices::{Gpu, Wish};
+use minerva::{Builder, Model};
 
-use super::plugins::PluginArguments;
+use super::PluginArguments;
 
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Model")]
 pub(crate) struct ModelArguments {
     /// The GGUF file to load; without it, the small built-in model
     #[arg(short, long, env = "MINERVA_MODEL", value_name = "FILE")]
@@ -20,54 +21,60 @@ pub(crate) struct ModelArguments {
     #[arg(short, long, env = "MINERVA_CTX_SIZE", value_name = "N")]
     pub ctx_size: Option<u32>,
     /// Sequences side by side (-np) [default: up to 16, as memory allows]
-    #[arg(long, env = "MINERVA_PARALLEL", value_name = "N")]
+    #[arg(help_heading = "Performance", long, env = "MINERVA_PARALLEL", value_name = "N")]
     pub parallel: Option<u32>,
     /// Most tokens in one decode
-    #[arg(short, long, env = "MINERVA_BATCH", value_name = "N")]
+    #[arg(help_heading = "Performance", short, long, env = "MINERVA_BATCH", value_name = "N")]
     pub batch_size: Option<u32>,
     /// Most tokens computed at a time (-ub)
-    #[arg(long, env = "MINERVA_UBATCH", value_name = "N")]
+    #[arg(help_heading = "Performance", long, env = "MINERVA_UBATCH", value_name = "N")]
     pub ubatch_size: Option<u32>,
     /// Threads that decode [default: the physical cores]
-    #[arg(short, long, env = "MINERVA_THREADS", value_name = "N")]
+    #[arg(help_heading = "Performance", short, long, env = "MINERVA_THREADS", value_name = "N")]
     pub threads: Option<u32>,
     /// Threads that decode several tokens at a time (-tb) [default: as --threads]
-    #[arg(long, env = "MINERVA_THREADS_BATCH", value_name = "N")]
+    #[arg(help_heading = "Performance", long, env = "MINERVA_THREADS_BATCH", value_name = "N")]
     pub threads_batch: Option<u32>,
     /// What runs the model: cpu, cuda, cuda:N, metal, vulkan, vulkan:N; debug says what would [default: auto]
-    #[arg(long, env = "MINERVA_GPU", value_name = "DEVICE")]
+    #[arg(help_heading = "GPU", long, env = "MINERVA_GPU", value_name = "DEVICE")]
     pub gpu: Option<String>,
     /// The most of each GPU's memory to use: 70%, 6GiB [default: 80 % of its own, half of one it shares]
-    #[arg(long, env = "MINERVA_GPU_MEMORY_LIMIT", value_name = "AMOUNT")]
+    #[arg(help_heading = "GPU", long, env = "MINERVA_GPU_MEMORY_LIMIT", value_name = "AMOUNT")]
     pub gpu_memory_limit: Option<String>,
     /// Layers to put on a GPU (-ngl) [default: as many as fit]
-    #[arg(long, alias = "gpu-layers", env = "MINERVA_GPU_LAYERS", value_name = "N")]
+    #[arg(help_heading = "GPU", long, alias = "gpu-layers", env = "MINERVA_GPU_LAYERS", value_name = "N")]
     pub n_gpu_layers: Option<u32>,
     /// Flash attention (-fa) [default: auto]
-    #[arg(long, env = "MINERVA_FLASH_ATTN", value_enum, value_name = "WHEN")]
+    #[arg(help_heading = "Performance", long, env = "MINERVA_FLASH_ATTN", value_enum, value_name = "WHEN")]
     pub flash_attn: Option<Switch>,
     /// The type of cached keys (-ctk): f32, f16, bf16, q8_0, q5_0, q4_0
-    #[arg(long, env = "MINERVA_CACHE_TYPE_K", value_name = "TYPE")]
+    #[arg(help_heading = "Performance", long, env = "MINERVA_CACHE_TYPE_K", value_name = "TYPE")]
     pub cache_type_k: Option<String>,
     /// The type of cached values (-ctv)
-    #[arg(long, env = "MINERVA_CACHE_TYPE_V", value_name = "TYPE")]
+    #[arg(help_heading = "Performance", long, env = "MINERVA_CACHE_TYPE_V", value_name = "TYPE")]
     pub cache_type_v: Option<String>,
     /// One pool of cells for all sequences (-kvu)
-    #[arg(long, env = "MINERVA_KV_UNIFIED")]
+    #[arg(help_heading = "Performance", long, env = "MINERVA_KV_UNIFIED")]
     pub kv_unified: bool,
     /// The part of the time that prompts get while answers are being written, 0.05 to 0.95: beside a long prompt a
     /// token takes about 1/(1-f) times as long with a share f
-    #[arg(long, env = "MINERVA_PREFILL_SHARE", value_name = "F", default_value_t = 0.5)]
+    #[arg(help_heading = "Performance", long, env = "MINERVA_PREFILL_SHARE", value_name = "F", default_value_t = 0.5)]
     pub prefill_share: f64,
     /// Tokens by which answers that are being written may fall behind for short prompts, which are decoded at once; 0
     /// counts all as long
-    #[arg(long, env = "MINERVA_PREFILL_BURST", value_name = "N", default_value_t = 64)]
+    #[arg(help_heading = "Performance", long, env = "MINERVA_PREFILL_BURST", value_name = "N", default_value_t = 64)]
     pub prefill_burst: u32,
     /// Most MiB of host memory for sequences that may be needed again; 0 keeps none
-    #[arg(long, env = "MINERVA_CACHE_RAM", value_name = "MIB", default_value_t = 1024)]
+    #[arg(
+        help_heading = "Performance",
+        long,
+        env = "MINERVA_CACHE_RAM",
+        value_name = "MIB",
+        default_value_t = 1024
+    )]
     pub cache_ram: u64,
     /// Decode every prompt from its beginning, whatever was decoded before
-    #[arg(long, env = "MINERVA_NO_CACHE_PROMPT")]
+    #[arg(help_heading = "Performance", long, env = "MINERVA_NO_CACHE_PROMPT")]
     pub no_cache_prompt: bool,
     /// A Jinja chat template instead of the model's own, from a file
     #[arg(long, env = "MINERVA_CHAT_TEMPLATE_FILE", value_name = "FILE")]
@@ -78,8 +85,6 @@ pub(crate) struct ModelArguments {
     /// How the model writes calls of tools (hermes, llama3, mistral, …) [default: as its chat template tells]
     #[arg(long, env = "MINERVA_TOOL_CALL_PARSER", value_name = "NAME")]
     pub tool_call_parser: Option<String>,
-    #[command(flatten)]
-    pub plugins: PluginArguments,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -95,8 +100,7 @@ pub(crate) enum Switch {
 impl ModelArguments {
     /// What the model is called where nobody gave it a name.
     pub(crate) fn name(&self) -> String {
-        let stem = self.model.as_deref().and_then(|path| path.file_stem());
-        stem.map_or_else(|| "minerva-tiny".into(), |stem| stem.to_string_lossy().into_owned())
+        self.model.as_deref().map_or_else(|| minerva::models::builtin::NAME.into(), model_name)
     }
 
     /// Whether only a report was asked for.
@@ -105,23 +109,28 @@ impl ModelArguments {
     }
 
     /// A builder that loads just this.
-    pub(crate) fn builder(&self) -> Result<Builder> {
-        let mut builder = minerva::Minerva::builder();
-        if let Some(model) = &self.model {
-            builder = builder.model(model);
-        }
+    pub(crate) fn builder(&self, plugins: &PluginArguments) -> Result<Builder> {
+        Ok(plugins.apply(minerva::Minerva::builder())?.with_model(self.described()?))
+    }
+
+    /// The model, and how it is to run.
+    pub(crate) fn described(&self) -> Result<Model> {
+        let mut model = match &self.model {
+            Some(path) => Model::file(path),
+            None => Model::built_in(),
+        };
         if let Some(slots) = self.parallel {
             if !(1..=minerva::llama::SLOTS_MAX).contains(&slots) {
                 bail!("--parallel is {slots}, and must be from 1 to {}", minerva::llama::SLOTS_MAX);
             }
-            builder = builder.slots(slots);
+            model = model.slots(slots);
         }
         if let Some(total) = self.ctx_size.filter(|total| *total > 0) {
             // The flag counts all sequences together, as llama-server does. Without --parallel that is one share
             // for each of the default's sequences.
             let slots = self.parallel.unwrap_or(4);
             let each = if self.kv_unified { total } else { total / slots };
-            builder = builder.slots(slots).context(each.max(1));
+            model = model.slots(slots).context(each.max(1));
         }
         let template = match &self.chat_template_file {
             Some(path) => Some(
@@ -140,7 +149,7 @@ impl ModelArguments {
             bail!("--prefill-share is {}, and must be from 0.05 to 0.95", self.prefill_share);
         }
         let dialect = self.tool_call_parser.clone();
-        builder = builder.engine(|engine| {
+        model = model.engine(|engine| {
             engine.chat_template = template;
             engine.dialect = dialect;
             engine.prefill_share = self.prefill_share;
@@ -148,20 +157,19 @@ impl ModelArguments {
             engine.prefix_cache = !self.no_cache_prompt;
             engine.prefix_cache_bytes = self.cache_ram.saturating_mul(1 << 20);
         });
-        builder = self.plugins.apply(builder)?;
         let gpu = match &self.gpu {
             Some(gpu) if !self.wants_report() => gpu.parse(),
             _ => Ok(Gpu::Auto),
         };
         let limit = self.gpu_memory_limit.as_deref().map(str::parse).transpose();
-        builder = builder.gpu(Wish {
+        model = model.gpu(Wish {
             gpu: gpu.map_err(|error: String| anyhow!("--gpu: {error}"))?,
             limit: limit.map_err(|error: String| anyhow!("--gpu-memory-limit: {error}"))?,
             layers: None,
         });
         let key_type = self.cache_type_k.as_deref().map(kv_type).transpose().context("--cache-type-k")?;
         let value_type = self.cache_type_v.as_deref().map(kv_type).transpose().context("--cache-type-v")?;
-        Ok(builder.llama(|llama| {
+        Ok(model.llama(|llama| {
             let set = |to: &mut u32, from: Option<u32>| *to = from.unwrap_or(*to);
             set(&mut llama.batch, self.batch_size);
             set(&mut llama.ubatch, self.ubatch_size);
@@ -179,6 +187,11 @@ impl ModelArguments {
             };
         }))
     }
+}
+
+/// What a file's model is called.
+pub(crate) fn model_name(path: &Path) -> String {
+    path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
 /// The type of a cache by its name.

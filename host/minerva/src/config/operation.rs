@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use minerva_server::MetricsCompat;
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
 pub(crate) struct OperationArguments {
     /// Serve metrics under another server's names as well: those that Kubernetes' Gateway API Inference Extension reads
     #[arg(long, env = "MINERVA_METRICS_COMPAT", value_enum, value_name = "SERVER")]

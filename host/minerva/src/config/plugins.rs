@@ -10,6 +10,7 @@ use minerva::wasm::Options;
 use minerva::{Builder, OnFault};
 
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Plugin")]
 pub(crate) struct PluginArguments {
     /// A plugin, by the name that requests use for it; may be repeated
     #[arg(long = "plugin", env = "MINERVA_PLUGIN", value_name = "NAME=FILE", value_delimiter = ',')]

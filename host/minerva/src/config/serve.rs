@@ -3,19 +3,26 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use minerva::engine::request::ReasoningFormat;
+use clap::Args;
 
-use super::ModelArguments;
 use super::operation::OperationArguments;
+use super::{ModelArguments, PluginArguments, ServedArguments};
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Server")]
 pub(crate) struct ServeArguments {
-    #[command(flatten)]
-    pub model: ModelArguments,
-    /// What requests call the model; may be repeated
-    #[arg(short, long, env = "MINERVA_ALIAS", value_name = "NAME", value_delimiter = ',')]
-    pub alias: Vec<String>,
+    /// A folder of models: each GGUF file in it is served under its name, and loaded when it is asked for
+    #[arg(long, value_name = "DIR")]
+    pub models_dir: Option<PathBuf>,
+    /// Most models in memory at a time; the one that was not used for longest makes room
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    pub models_max: u32,
+    /// Most memory of all models together: 24gb, 800mb [default: four fifths of the machine's]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub models_memory: Option<u64>,
+    /// Seconds that a load waits for busy models to make room
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub models_wait: u64,
     /// The address to listen on; a name that ends in .sock is a unix socket
     #[arg(long, env = "MINERVA_HOST", default_value = "127.0.0.1")]
     pub host: String,
@@ -40,14 +47,17 @@ pub(crate) struct ServeArguments {
     /// Listen beyond this machine without any key
     #[arg(long, env = "MINERVA_ALLOW_NO_API_KEY")]
     pub allow_no_api_key: bool,
-    /// Where thinking goes where a request says nothing: apart, or into the text (none)
-    #[arg(long, env = "MINERVA_REASONING_FORMAT", value_enum, value_name = "FORMAT", default_value_t)]
-    pub reasoning_format: Reasoning,
     /// Most requests that wait for a sequence
     #[arg(long, env = "MINERVA_MAX_NUM_QUEUED_REQS", value_name = "N", default_value_t = 256)]
     pub max_num_queued_reqs: usize,
     /// Most tokens that wait for a slow reader before its sequence pauses
-    #[arg(long, env = "MINERVA_TOKEN_BUFFER", value_name = "N", default_value_t = 256)]
+    #[arg(
+        help_heading = "Performance",
+        long,
+        env = "MINERVA_TOKEN_BUFFER",
+        value_name = "N",
+        default_value_t = 256
+    )]
     pub token_buffer: usize,
     /// Seconds that a stream may stand still before it is cancelled
     #[arg(long, env = "MINERVA_STALL_TIMEOUT", value_name = "SECONDS", default_value_t = 60)]
@@ -63,32 +73,28 @@ pub(crate) struct ServeArguments {
     pub body_limit: usize,
     #[command(flatten)]
     pub operation: OperationArguments,
-}
-
-/// llama-server's names for where thinking goes.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum Reasoning {
-    /// Apart, as `reasoning_content`
-    #[default]
-    Auto,
-    /// The same
-    Deepseek,
-    /// Into the text
-    None,
-}
-
-impl From<Reasoning> for ReasoningFormat {
-    fn from(reasoning: Reasoning) -> Self {
-        match reasoning {
-            Reasoning::Auto | Reasoning::Deepseek => Self::Apart,
-            Reasoning::None => Self::InText,
-        }
-    }
+    #[command(flatten)]
+    pub model: ModelArguments,
+    #[command(flatten)]
+    pub served: ServedArguments,
+    #[command(flatten)]
+    pub plugins: PluginArguments,
 }
 
 impl ServeArguments {
-    /// The server's options.
-    pub(crate) fn server_options(&self) -> anyhow::Result<minerva_server::Options> {
+    /// How many models may be in memory.
+    pub(crate) fn registry_options(&self) -> minerva::models::registry::Options {
+        minerva::models::registry::Options {
+            models_max: self.models_max as usize,
+            bytes_max: self.models_memory.or_else(minerva::memory_for_models),
+            room_patience: Duration::from_secs(self.models_wait),
+            waiting_max: self.max_num_queued_reqs,
+            ..minerva::models::registry::Options::default()
+        }
+    }
+
+    /// The keys that let clients in, those in the file among them.
+    pub(crate) fn keys(&self) -> anyhow::Result<Vec<String>> {
         let mut keys = self.api_key.clone();
         if let Some(path) = &self.api_key_file {
             let text = std::fs::read_to_string(path).map_err(|error| {
@@ -96,12 +102,17 @@ impl ServeArguments {
             })?;
             keys.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
         }
+        Ok(keys)
+    }
+
+    /// The server's options.
+    pub(crate) fn server_options(&self) -> anyhow::Result<minerva_server::Options> {
         let mut options = minerva_server::Options {
             body_bytes_max: self.body_limit,
             sse_ping_interval: (self.sse_ping_interval > 0)
                 .then(|| Duration::from_secs(self.sse_ping_interval)),
             drain_timeout: Duration::from_secs(self.drain_timeout),
-            api_keys: minerva_server::ApiKeys::new(keys),
+            api_keys: minerva_server::ApiKeys::new(self.keys()?),
             admin: minerva_server::Admin {
                 keys: minerva_server::ApiKeys::new(self.admin_key.clone()),
                 ..minerva_server::Admin::default()
@@ -110,5 +121,42 @@ impl ServeArguments {
         };
         self.operation.apply(&mut options);
         Ok(options)
+    }
+}
+
+/// Bytes, with or without a unit: 24gb, 800 MB, 1.5gib. Units are powers of 1,024, as memory's are.
+fn size(text: &str) -> Result<u64, String> {
+    let unit = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1 << 40,
+        _ => return Err(format!("'{unit}' is no unit of memory; write 24gb or 800mb")),
+    };
+    let number: f64 = number.parse().map_err(|_| "it is no size; write 24gb or 800mb".to_owned())?;
+    #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^53 units")]
+    let bytes = number * factor as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is from 1 to 2^60")]
+    let bytes = (1.0..1e18).contains(&bytes).then_some(bytes as u64);
+    bytes.ok_or_else(|| "it is not from 1 byte to 10^18".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        let cases =
+            [("1024", 1024), ("4gb", 4 << 30), ("4 GiB", 4 << 30), ("1.5kb", 1536), ("800mb", 800 << 20)];
+        for (text, bytes) in cases {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "x", "0", "4 apples", "-1", "1e30gb", "1.2.3"] {
+            assert!(size(text).is_err(), "{text}");
+        }
     }
 }

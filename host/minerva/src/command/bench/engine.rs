@@ -23,7 +23,7 @@ pub(super) async fn run(arguments: &EngineBench) -> Result<Report> {
     let most = arguments.sequences.iter().copied().max().unwrap_or(1);
     let bar = progress_bar("loading the model");
     let context = arguments.prompt_tokens + arguments.tokens + 1;
-    let builder = arguments.model.builder()?.slots(most).context(context);
+    let builder = arguments.model.builder(&arguments.plugins)?.slots(most).context(context);
     let minerva = tokio::task::spawn_blocking(move || builder.build()).await??;
     let sampler =
         arguments.sampler.as_deref().map(|named| plugin(&minerva, named, Kind::Sampler)).transpose()?;

@@ -1,0 +1,183 @@
+//! Which models are served: one that was named, or those of the file and of a folder.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use minerva::engine::plugin::{Kind, Plugins};
+use minerva::models::registry::{Condition, Error, Health};
+use minerva::{Builder, Host, Spec};
+
+use crate::command::{progress_bar, show_part};
+use crate::config::{Origin, ServeArguments, Sources, model_name};
+
+/// How often a load at the start is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Most models of a folder.
+const FOLDER_MAX: usize = 1000;
+
+/// The models to serve.
+pub(super) struct Fleet {
+    specs: Vec<Spec>,
+    /// The ids of those that are loaded at the start.
+    preloaded: Vec<String>,
+    /// Whether the start fails if that fails.
+    is_single: bool,
+}
+
+impl Fleet {
+    /// A model that a flag or a variable names is served alone, with what a section of that name or file says of it.
+    /// Without one it is the `[[models]]` and what is in the folder of models; and without these the built-in model.
+    pub(super) fn of(sources: &Sources, arguments: &ServeArguments) -> Result<Self> {
+        let mut fleet = Self { specs: Vec::new(), preloaded: Vec::new(), is_single: false };
+        let is_named = arguments.model.model.is_some()
+            && (sources.sections.is_empty()
+                || !matches!(sources.resolve(None)?.origin("model"), Some(Origin::File(_))));
+        let named = arguments.model.model.as_deref().filter(|_| is_named).map(Path::to_string_lossy);
+        for section in &sources.sections {
+            let own = section.values("model").iter().chain(section.values("alias"));
+            if named.is_some() && own.clone().all(|own| Some(&**own) != named.as_deref()) {
+                continue;
+            }
+            let mut of_section = sources.resolve(Some(section))?.arguments.into_serve();
+            if is_named {
+                // What was named is the section; the file is the section's.
+                of_section.model.model = section.values("model").first().map(Into::into);
+            }
+            fleet.add(&of_section, &section.place)?;
+        }
+        if is_named && fleet.specs.is_empty() {
+            fleet.add(arguments, "--model")?;
+        }
+        if let Some(folder) = arguments.models_dir.as_deref().filter(|_| !is_named) {
+            fleet.add_folder(arguments, folder)?;
+        }
+        if fleet.specs.is_empty() {
+            if let Some(folder) = &arguments.models_dir {
+                bail!("--models-dir {}: there is no GGUF file in it", folder.display());
+            }
+            fleet.add(arguments, "--alias")?;
+        }
+        if let [only] = fleet.specs.as_slice()
+            && (is_named || sources.sections.is_empty() && arguments.models_dir.is_none())
+        {
+            (fleet.preloaded, fleet.is_single) = (vec![only.id.clone()], true);
+        }
+        Ok(fleet)
+    }
+
+    fn add(&mut self, arguments: &ServeArguments, place: &str) -> Result<()> {
+        let model = arguments.model.described()?.engine(|engine| {
+            engine.queue_limit = arguments.max_num_queued_reqs;
+            engine.token_buffer = arguments.token_buffer;
+            engine.stall_limit = Duration::from_secs(arguments.stall_timeout);
+        });
+        let spec = arguments.served.spec(arguments.model.name(), model)?;
+        if let Some(other) = self.specs.iter().find(|other| other.id == spec.id) {
+            bail!("two models are called `{}`; the second one is in {place}: give it another name", other.id);
+        }
+        if arguments.served.preload {
+            self.preloaded.push(spec.id.clone());
+        }
+        self.specs.push(spec);
+        Ok(())
+    }
+
+    fn add_folder(&mut self, arguments: &ServeArguments, folder: &Path) -> Result<()> {
+        let failed = || format!("--models-dir {} cannot be read", folder.display());
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder).with_context(failed)? {
+            let path = entry.with_context(failed)?.path();
+            if path.extension().is_some_and(|end| end == "gguf") && is_first(&path) {
+                files.push(path);
+            }
+        }
+        if files.len() > FOLDER_MAX {
+            bail!(
+                "--models-dir {}: it has {} models, and at most {FOLDER_MAX} are served",
+                folder.display(),
+                files.len()
+            );
+        }
+        files.sort();
+        for path in files {
+            let name = model_name(&path);
+            if self.specs.iter().any(|spec| spec.id == name) {
+                tracing::warn!("{} is not served: a model of the file is called '{name}'", path.display());
+                continue;
+            }
+            let mut model = arguments.model.described()?.path(path);
+            model = model.engine(|engine| engine.queue_limit = arguments.max_num_queued_reqs);
+            let mut served = arguments.served.spec(name.clone(), model)?;
+            (served.id, served.aliases) = (name, Vec::new());
+            self.specs.push(served);
+        }
+        Ok(())
+    }
+
+    /// Loads the plugins, makes the models known, and loads those that are there from the start.
+    pub(super) fn start(self, builder: Builder) -> Result<Host> {
+        let host = builder.build_host()?;
+        for spec in &self.specs {
+            check_defaults(spec, &host.plugins())?;
+        }
+        let registry = host.registry();
+        for spec in self.specs {
+            registry.add(spec)?;
+        }
+        for id in &self.preloaded {
+            registry.preload(id)?;
+        }
+        let bar = progress_bar("loading the model");
+        let mut left = self.preloaded.iter().filter_map(|id| registry.entry(id));
+        let mut next = left.next();
+        while let Some(entry) = next.take().filter(|_| registry.health() != Health::Closing) {
+            match (entry.condition, entry.failure) {
+                (Condition::Ready | Condition::Retiring | Condition::Unloading, _) => next = left.next(),
+                // To whoever starts it, the reason itself.
+                (Condition::Failed, Some(Error::Failed { why, .. })) if self.is_single => bail!("{why}"),
+                (Condition::Failed, Some(error)) if self.is_single => return Err(error.into()),
+                (Condition::Failed | Condition::Unloaded, _) => next = left.next(),
+                (condition @ (Condition::Queued | Condition::Loading(_)), _) => {
+                    if let Condition::Loading(part) = condition {
+                        show_part(&bar, part);
+                    }
+                    std::thread::sleep(LOOK_AGAIN);
+                    next = registry.entry(&entry.id);
+                }
+            }
+        }
+        bar.finish_and_clear();
+        Ok(host)
+    }
+}
+
+/// Whether a file is a model, or the first one of a model in several files.
+fn is_first(path: &Path) -> bool {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let part = stem.rsplit_once("-of-").and_then(|(before, _)| before.rsplit_once('-')).map(|(_, part)| part);
+    let is_part = part.is_some_and(|part| part.len() == 5 && part.bytes().all(|byte| byte.is_ascii_digit()));
+    !stem.starts_with("mmproj") && (!is_part || part == Some("00001"))
+}
+
+/// A default that is not there would fail every request: better now.
+fn check_defaults(spec: &Spec, plugins: &Plugins) -> Result<()> {
+    let defaults = &spec.defaults.plugins;
+    let of = |kind: Kind, choices: &[minerva_server::PluginChoice]| {
+        for choice in choices {
+            let is_kind = |plugin: &minerva::engine::plugin::Plugin| plugin.kinds().any(|of| of == kind);
+            if !plugins.get(&choice.id).is_some_and(|plugin| is_kind(&plugin)) {
+                let (id, kind) = (&choice.id, kind.as_str());
+                bail!(
+                    "a default of the model `{}`: there is no {kind} plugin '{id}'; load one with --plugin {id}=FILE",
+                    spec.id
+                );
+            }
+        }
+        Ok(())
+    };
+    of(Kind::Template, defaults.template.as_slice())?;
+    of(Kind::Sampler, &defaults.samplers)?;
+    of(Kind::Stream, &defaults.stream)
+}

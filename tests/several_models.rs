@@ -1,0 +1,156 @@
+//! The configuration file, several models in one server, and what changes while it runs.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, Server, minerva, root, run, shown};
+
+fn builtin() -> PathBuf {
+    root().join("host/models/builtin/minerva-tiny.gguf")
+}
+
+fn written(folder: &Path, text: &str) -> String {
+    let path = folder.join("config.toml");
+    std::fs::write(&path, text).expect("a file");
+    path.to_str().expect("a path").to_owned()
+}
+
+/// A file with two models, of which one fits.
+fn two_models(folder: &Path) -> String {
+    let path = builtin();
+    let path = path.display();
+    written(
+        folder,
+        &format!(
+            "[server]\nport = 0\nmodels_max = 1\nadmin_key = \"root\"\n\
+             [performance]\nparallel = 2\n[model]\nctx_size = 512\n\
+             [[models]]\nname = \"one\"\npath = \"{path}\"\naliases = [\"first\"]\npreload = true\ntemperature = 0\n\
+             [[models]]\nname = \"two\"\npath = \"{path}\"\nparallel = 1\nctx_size = 128\npredict = 3\n"
+        ),
+    )
+}
+
+fn asking(model: &str) -> Value {
+    json!({"model": model, "messages": [{"role": "user", "content": "What is a plugin?"}], "max_tokens": 8})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_of_the_file_are_served_each_with_its_own_settings() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = two_models(folder.path());
+    let server = Server::start_with(&["serve", "--config", &config]);
+    let (_, list) = server.get("/v1/models").await;
+    assert_eq!(list["data"][0]["status"]["value"], "loaded", "it was to be preloaded: {list}");
+    assert_eq!(list["data"][1]["status"]["value"], "unloaded");
+    let first = server.chat(&asking("first")).await;
+    assert_eq!(first, server.chat(&asking("one")).await, "temperature 0 is the model's default");
+    let mut request = asking("two");
+    request.as_object_mut().expect("an object").remove("max_tokens");
+    let (status, answer) = server.post("/v1/chat/completions", &request).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!((&answer["model"], &answer["usage"]["completion_tokens"]), (&json!("two"), &json!(3)));
+    let (_, list) = server.get("/v1/models").await;
+    let [one, two] = list["data"].as_array().expect("a list").as_slice() else { panic!("{list}") };
+    assert_eq!((&one["status"]["value"], &one["usage"]["evictions"]), (&json!("unloaded"), &json!(1)));
+    assert_eq!((&two["meta"]["n_parallel"], &two["meta"]["n_ctx"]), (&json!(1), &json!(128)));
+    let (status, answer) = server.post("/v1/chat/completions", &asking("three")).await;
+    assert_eq!(status, 404, "{answer}");
+    assert_eq!(server.terminate().await, Some(0));
+}
+
+#[test]
+fn what_holds_is_printed_with_where_it_comes_from() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = two_models(folder.path());
+    let mut command = minerva(&["config", "--config", &config, "--stall-timeout", "7"]);
+    let output = command.env("MINERVA_DRAIN_TIMEOUT", "9").output().expect("the program starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for line in [
+        "stall_timeout = 7   # flag",
+        "drain_timeout = 9   # MINERVA_DRAIN_TIMEOUT",
+        "body_limit = 33554432   # default",
+        "admin_key = [\"(hidden)\"]   # ",
+        "name",
+        "[[models]]",
+    ] {
+        assert!(text.contains(line), "{line} is not in {}", shown(&output));
+    }
+    assert!(text.contains(&format!("models_max = 1   # {config}, line 3")), "{}", shown(&output));
+    assert!(!text.contains("root"), "a key is shown: {text}");
+    let wrong = written(folder.path(), "[server]\nprot = 1\n");
+    for command in ["config", "serve", "run"] {
+        let output = run(&[command, "--config", &wrong]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{}", shown(&output));
+        assert!(said.contains("line 2") && said.contains("did you mean `server.port`?"), "{said}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_changes_the_keys_and_a_wrong_file_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = written(folder.path(), "[server]\napi_key = [\"old\"]\n");
+    let server = Server::start_with(&["serve", "--port", "0", "-np", "1", "--config", &config]);
+    let lets_in = async |key: &str| {
+        let asked = server.client.get(server.url("/v1/plugins")).bearer_auth(key).send().await;
+        asked.expect("an answer").status().as_u16() == 200
+    };
+    assert!(lets_in("old").await && !lets_in("new").await);
+    written(folder.path(), "[server]\napi_key = [\"new\"]\nprot = 1\n");
+    server.signal("-HUP");
+    written(folder.path(), "[server]\napi_key = [\"new\"]\ndrain_timeout = 7\n");
+    let begun = Instant::now();
+    while !lets_in("new").await {
+        assert!(begun.elapsed() < PATIENCE, "the new key never came");
+        server.signal("-HUP");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!lets_in("old").await);
+    assert_eq!(server.terminate().await, Some(0));
+}
+
+/// Two models take turns in one place. `MINERVA_TEST_SWAPS=200` for more of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn swapping_models_under_load_loses_no_request_and_leaks_no_memory() {
+    let swaps: u64 =
+        std::env::var("MINERVA_TEST_SWAPS").ok().and_then(|swaps| swaps.parse().ok()).unwrap_or(12);
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = two_models(folder.path());
+    let server = Server::start_with(&["serve", "--config", &config]);
+    let evictions = async || {
+        let (_, list) = server.get("/v1/models").await;
+        let of = |model: &Value| model["usage"]["evictions"].as_u64().expect("a number");
+        list["data"].as_array().expect("a list").iter().map(of).sum::<u64>()
+    };
+    let client = async |model: &'static str, until: u64| {
+        let mut answered = 0;
+        while evictions().await < until {
+            let (status, answer) = server.post("/v1/chat/completions", &asking(model)).await;
+            assert_eq!(status, 200, "{answer}");
+            answered += 1;
+        }
+        answered
+    };
+    let mut resident = Vec::new();
+    let mut answered = 0;
+    // The first half fills allocators and caches; what the second adds is what is lost.
+    for until in [swaps / 2, swaps] {
+        let (a, b, c, d) = tokio::join!(
+            client("one", until),
+            client("two", until),
+            client("one", until),
+            client("two", until)
+        );
+        answered += a + b + c + d;
+        server.becomes_idle().await;
+        resident.push(server.resident());
+    }
+    assert!(answered >= swaps, "{answered} answers");
+    let grown = resident[1].saturating_sub(resident[0]);
+    // A model with its caches takes more than this by itself.
+    assert!(grown < 8 << 20, "{grown} bytes more after {swaps} swaps: {resident:?}");
+    assert_eq!(server.terminate().await, Some(0));
+}
