@@ -8,7 +8,7 @@ use minerva_engine::fake::{Log, ScriptedModel};
 use minerva_engine::model::{Layout, Token};
 use minerva_engine::plugin::{Choice, OnFault};
 use minerva_engine::request::{GenerateRequest, Input, Params};
-use minerva_engine::{Engine, Handle, Options};
+use minerva_engine::{Engine, Error, Handle, Options};
 use proptest::prelude::*;
 
 use super::{Arc, ask, becomes_idle, read, used};
@@ -282,87 +282,119 @@ struct Client {
     caches: bool,
     hangs_up_after: Option<usize>,
     waits_ms: u64,
+    priority: i8,
+    total_ms: Option<u64>,
 }
 
 fn clients() -> impl Strategy<Value = Vec<Client>> {
     // Few texts, cut at few places: many share a beginning.
     let part = || (0_u32..2, prop_oneof![Just(0_u32), Just(40), Just(41), Just(90)]);
+    // Now and then one says more than all together have room for.
+    let tokens = prop_oneof![3 => 1_u32..12, 1 => 60_u32..120];
     let client = (
         [part(), part(), part()],
         prop_oneof![4 => Just(1_usize), 1 => 2_usize..4],
-        1_u32..12,
-        prop::bool::weighted(0.9),
+        (tokens, prop::bool::weighted(0.9)),
         prop::option::weighted(0.25, 0_usize..6),
         0_u64..12,
+        (any::<i8>(), prop::option::weighted(0.15, 0_u64..20)),
     );
-    let client = client.prop_map(|(parts, answers, tokens, caches, hangs_up_after, waits_ms)| Client {
-        parts,
-        answers,
-        tokens,
-        caches,
-        hangs_up_after,
-        waits_ms,
-    });
+    let client =
+        client.prop_map(|(parts, answers, (tokens, caches), hangs_up_after, waits_ms, urgency)| Client {
+            parts,
+            answers,
+            tokens,
+            caches,
+            hangs_up_after,
+            waits_ms,
+            priority: urgency.0,
+            total_ms: urgency.1,
+        });
     prop::collection::vec(client, 1..24)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+/// What the model and the engine are like.
+#[derive(Clone, Debug)]
+struct House {
+    slots: u32,
+    store_bytes: u64,
+    unified: bool,
+    partial_removal: bool,
+    failures: bool,
+}
 
-    /// Arrivals, hang-ups and forks, on every kind of model and store: who reads to the end reads what it would have
-    /// read alone, and in the end the model holds what the cache knows of, and no more.
-    #[test]
-    fn nobody_sees_anothers_tokens_and_no_cell_leaks(
-        clients in clients(),
-        slots in 1_u32..5,
-        store_bytes in prop_oneof![Just(0_u64), Just(900), Just(1 << 30)],
-        unified in any::<bool>(),
-        partial_removal in prop::bool::weighted(0.8),
-        failures in prop::bool::weighted(0.2),
-    ) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        runtime.block_on(async {
-            let options = Options { prefix_cache_bytes: store_bytes, ..Options::default() };
-            let (engine, log) = start(slots, options, |model| {
-                let can = &mut model.info_mut().capabilities;
-                can.partial_removal = partial_removal;
-                can.layout = if unified { Layout::Unified } else { Layout::Streams };
-            });
-            if failures {
-                log.fail_next(1);
-            }
-            let handle = engine.handle();
-            let asking = (0..).zip(&clients).map(|(seed, client)| {
-                let handle = handle.clone();
+fn houses() -> impl Strategy<Value = House> {
+    let store_bytes = prop_oneof![Just(0_u64), Just(900), Just(1 << 30)];
+    let bools = (any::<bool>(), prop::bool::weighted(0.8), prop::bool::weighted(0.2));
+    (1_u32..5, store_bytes, bools).prop_map(|(slots, store_bytes, (unified, partial_removal, failures))| {
+        House { slots, store_bytes, unified, partial_removal, failures }
+    })
+}
+
+/// Clients of a house, all at once. Who reads to the end reads what it would have read alone, and in the end the model
+/// holds what the cache knows of, and no more. Returns how often a sequence lost its slot because the pool was full.
+async fn serve(house: &House, clients: &[Client]) -> usize {
+    let options = Options { prefix_cache_bytes: house.store_bytes, ..Options::default() };
+    let (engine, log) = start(house.slots, options, |model| {
+        let can = &mut model.info_mut().capabilities;
+        can.partial_removal = house.partial_removal;
+        can.layout = if house.unified { Layout::Unified } else { Layout::Streams };
+    });
+    if house.failures {
+        log.fail_next(1);
+    }
+    let handle = engine.handle();
+    let asking = (0..).zip(clients).map(|(seed, client)| {
+        let handle = handle.clone();
+        async move {
+            let prompt = [vec![7], client.parts.map(|(which, length)| text(which, length)).concat()].concat();
+            let mut request = drawing(&prompt, client.tokens, seed * 100);
+            request.params.cache_prompt = client.caches;
+            request.params.priority = client.priority;
+            request.params.deadlines.total = client.total_ms.map(Duration::from_millis);
+            tokio::time::sleep(Duration::from_millis(client.waits_ms)).await;
+            let generations = handle.generate_many(request, client.answers).await.expect("admitted");
+            let reading = (seed * 100..).zip(generations).map(|(seed, mut generation)| {
+                let prompt = &prompt;
                 async move {
-                    let prompt = [vec![7], client.parts.map(|(which, length)| text(which, length)).concat()].concat();
-                    let mut request = drawing(&prompt, client.tokens, seed * 100);
-                    request.params.cache_prompt = client.caches;
-                    tokio::time::sleep(Duration::from_millis(client.waits_ms)).await;
-                    let generations = handle.generate_many(request, client.answers).await.expect("admitted");
-                    let reading = (seed * 100..).zip(generations).map(|(seed, mut generation)| {
-                        let prompt = &prompt;
-                        async move {
-                            if let Some(events) = client.hangs_up_after {
-                                for _ in 0..events {
-                                    generation.next().await;
-                                }
-                                return;
-                            }
-                            match read(generation).await {
-                                Ok((said, finished)) => {
-                                    assert!((finished.usage.cached_tokens as usize) < prompt.len());
-                                    assert_eq!(said, undisturbed(drawing(prompt, client.tokens, seed)).await);
-                                }
-                                Err(error) => assert!(failures, "{error}"),
-                            }
+                    if let Some(events) = client.hangs_up_after {
+                        for _ in 0..events {
+                            generation.next().await;
                         }
-                    });
-                    futures::future::join_all(reading).await;
+                        return;
+                    }
+                    match read(generation).await {
+                        Ok((said, finished)) => {
+                            assert!((finished.usage.cached_tokens as usize) < prompt.len());
+                            assert_eq!(said, undisturbed(drawing(prompt, client.tokens, seed)).await);
+                        }
+                        Err(Error::Late { .. }) => assert!(client.total_ms.is_some()),
+                        Err(error) => assert!(house.failures, "{error}"),
+                    }
                 }
             });
-            futures::future::join_all(asking).await;
-            becomes_idle(&handle, &log).await;
-        });
-    }
+            futures::future::join_all(reading).await;
+        }
+    });
+    futures::future::join_all(asking).await;
+    becomes_idle(&handle, &log).await;
+    log.record().refusals
+}
+
+/// Arrivals, hang-ups, deadlines, priorities and forks, on every kind of model and store, and in pools that overflow.
+#[test]
+fn nobody_sees_anothers_tokens_and_no_cell_leaks() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let refusals = std::cell::Cell::new(0);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(32));
+    let checked = runner.run(&(houses(), clients()), |(house, clients)| {
+        refusals.set(refusals.get() + runtime.block_on(serve(&house, &clients)));
+        Ok(())
+    });
+    checked.expect("everybody reads their own");
+    assert!(refusals.get() > 0, "no pool was ever full: nobody was suspended");
 }

@@ -304,6 +304,120 @@ proptest! {
     }
 }
 
+/// What is drawn how often, by definition.
+fn distribution(row: &[f32], params: &Params, history: &[Token], mu: f64) -> BTreeMap<Token, f64> {
+    let of = |params: &Params, weight: f64| {
+        let kept = reference(row, params, history, &mut Random::new(0), mu);
+        let weighed = probabilities(&kept).into_iter().map(move |p| p * weight);
+        kept.into_iter().map(|item| item.0).zip(weighed).collect::<Vec<_>>()
+    };
+    let xtc = |probability| Params { xtc: Xtc { probability, ..params.xtc }, ..params.clone() };
+    // XTC flips a coin of its own in each step.
+    let probability = f64::from(params.xtc.probability);
+    let mut expected = BTreeMap::new();
+    for (token, p) in of(&xtc(1.0), probability).into_iter().chain(of(&xtc(0.0), 1.0 - probability)) {
+        *expected.entry(token).or_default() += p;
+    }
+    expected.retain(|_, p| *p > 0.0);
+    expected
+}
+
+/// Pearson's chi-squared test, on cells of at least five expected draws. The seeds are fixed: it cannot fail by chance
+/// from one run to the next.
+fn draws_as_expected(name: &str, seed: u64, row: &[f32], params: &Params, history: &[Token]) {
+    const DRAWS: u32 = 6_000;
+    let mu = params.mirostat.map_or(0.0, |mirostat| 2.0 * f64::from(mirostat.tau));
+    let expected = distribution(row, params, history, mu);
+    let mut drawn: BTreeMap<Token, u32> = BTreeMap::new();
+    let mut step = Step { history: history.to_vec(), random: Random::new(seed), ..Step::default() };
+    let fresh = || Native::new(params, &ByteVocabulary::new());
+    let mut native = fresh();
+    for _ in 0..DRAWS {
+        // It learns from each draw: the first one is looked at.
+        if params.mirostat.is_some() {
+            native = fresh();
+        }
+        let cut = native.cut(row, params, &step, &[], None);
+        *drawn.entry(native.draw(cut, params, &mut step).expect("a token")).or_default() += 1;
+    }
+    for token in drawn.keys() {
+        assert!(expected.contains_key(token), "{name}: {token} is not among what is kept");
+    }
+    let (mut chi_squared, mut cells) = (0.0, 0.0);
+    let mut add = |seen: f64, wanted: f64| {
+        chi_squared += (seen - wanted).powi(2) / wanted;
+        cells += 1.0;
+    };
+    let mut rest = (0.0, 0.0);
+    for (token, p) in &expected {
+        let (seen, wanted) = (f64::from(drawn.get(token).copied().unwrap_or(0)), p * f64::from(DRAWS));
+        if wanted >= 5.0 {
+            add(seen, wanted);
+        } else {
+            rest = (rest.0 + seen, rest.1 + wanted);
+        }
+    }
+    if rest.1 >= 5.0 {
+        add(rest.0, rest.1);
+    }
+    // Its mean is one less than the cells, its variance twice that: five deviations and some for its long tail.
+    let freedom: f64 = (cells - 1.0_f64).max(0.0);
+    let limit = freedom + 5.0 * (2.0 * freedom).sqrt() + 10.0;
+    assert!(chi_squared < limit, "{name}, seed {seed}: chi-squared is {chi_squared:.1} in {cells} cells");
+}
+
+/// Every stage by itself and together with others draws from the distribution that its definition gives.
+#[test]
+fn draws_are_distributed_as_each_stage_says() {
+    let open = Params { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, ..Params::default() };
+    let with = |change: fn(&mut Params)| {
+        let mut params = open.clone();
+        change(&mut params);
+        params
+    };
+    let cases = [
+        ("nothing", open.clone()),
+        ("temperature", with(|params| params.temperature = 0.7)),
+        ("high temperature", with(|params| params.temperature = 2.5)),
+        ("dynamic temperature", with(|params| params.dynamic_temperature.range = 0.6)),
+        ("top-k", with(|params| params.top_k = 12)),
+        ("top-p", with(|params| params.top_p = 0.8)),
+        ("min-p", with(|params| params.min_p = 0.05)),
+        ("typical-p", with(|params| params.typical_p = 0.6)),
+        ("top-n-sigma", with(|params| params.top_n_sigma = 1.2)),
+        ("xtc", with(|params| params.xtc = Xtc { probability: 0.4, threshold: 0.05 })),
+        ("min-keep", with(|params| (params.top_p, params.min_keep) = (0.05, 7))),
+        ("penalties", with(|params| (params.repeat_penalty, params.frequency_penalty) = (1.4, 0.3))),
+        ("presence", with(|params| params.presence_penalty = 1.1)),
+        ("dry", with(|params| params.dry.multiplier = 0.9)),
+        ("bias", with(|params| params.logit_bias = vec![(3, 2.5), (9, f32::NEG_INFINITY)])),
+        ("mirostat 1", with(|params| params.mirostat = Some(Mirostat::new(MirostatVersion::V1)))),
+        (
+            "mirostat 2",
+            with(|params| {
+                params.mirostat = Some(Mirostat { tau: 2.0, ..Mirostat::new(MirostatVersion::V2) })
+            }),
+        ),
+        ("the defaults", Params::default()),
+        (
+            "temperature first",
+            with(|params| {
+                (params.temperature, params.top_p) = (1.8, 0.7);
+                params.samplers = vec![Stage::Temperature, Stage::TopP];
+            }),
+        ),
+    ];
+    let mut random = Random::new(11);
+    for seed in 0..3 {
+        let row: Vec<f32> =
+            (0..300).map(|_| (0..6).map(|_| random.next_f32()).sum::<f32>() * 3.0 - 9.0).collect();
+        let history: Vec<Token> = (0..40).map(|place| place * place % 13).collect();
+        for (name, params) in &cases {
+            draws_as_expected(name, seed, &row, params, &history);
+        }
+    }
+}
+
 #[test]
 fn a_row_without_a_number_gives_no_token() {
     for row in [vec![], vec![f32::NEG_INFINITY; 100], vec![f32::NAN; 3]] {
