@@ -115,13 +115,14 @@ async fn the_cache_is_off_where_the_operator_says_so() {
     }
     assert!(server.chat(&asking("Hello!")).await.len() > 1);
 
-    let output = run(&["serve", "--prefill-share", "1"]);
-    assert!(!output.status.success());
-    assert!(
-        shown(&output).contains("--prefill-share is 1, and must be from 0.05 to 0.95"),
-        "{}",
-        shown(&output)
-    );
+    for (flags, refusal) in [
+        (&["--prefill-share", "1"][..], "--prefill-share is 1, and must be from 0.05 to 0.95"),
+        (&["--deterministic", "--kv-unified"], "one pool of cells for all sequences (`kv_unified`)"),
+    ] {
+        let output = run(&[&["serve", "--port", "0"], flags].concat());
+        assert!(!output.status.success());
+        assert!(shown(&output).contains(refusal), "{}", shown(&output));
+    }
 }
 
 /// Every kind of memory: full attention, experts, a window that moves on, a state that only goes forward, one pool.

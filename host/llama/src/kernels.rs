@@ -20,16 +20,28 @@ use llama_cpp_sys_2 as sys;
 
 use crate::TensorType;
 
-/// Whether all weights in a file are of types whose kernels are exact. `false` where that is not known.
-pub(crate) fn are_exact(path: &Path) -> bool {
+/// Why the kernels for a file's weights may not be exact; `None` where they are known to be.
+pub(crate) fn obstacle(path: &Path) -> Option<String> {
     use TensorType as T;
     let exact = |kind: &T| {
         matches!(kind, T::F32 | T::F16 | T::Bf16 | T::Q4_0 | T::Q4_1 | T::Q5_0 | T::Q5_1 | T::Q8_0 | T::Iq4Nl)
     };
-    cfg!(target_arch = "x86_64")
-        && !has_llamafile()
-        && !has_amx()
-        && types(path).is_some_and(|types| types.iter().all(exact))
+    if !cfg!(target_arch = "x86_64") {
+        return Some("a processor whose kernels nobody has tried".to_owned());
+    }
+    if has_llamafile() {
+        return Some("a build with llamafile's matrix products (GGML_LLAMAFILE=ON)".to_owned());
+    }
+    if has_amx() {
+        return Some("a processor with AMX, whose kernels nobody has tried".to_owned());
+    }
+    let Some(types) = types(path) else {
+        return Some("a file in several parts, or with weights of unknown types".to_owned());
+    };
+    let mut inexact: Vec<&str> = types.iter().filter(|kind| !exact(kind)).map(|kind| kind.name()).collect();
+    inexact.sort_unstable();
+    inexact.dedup();
+    (!inexact.is_empty()).then(|| format!("weights of type {}", inexact.join(", ")))
 }
 
 /// Whether ggml is built with llamafile's matrix products.

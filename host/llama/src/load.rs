@@ -143,7 +143,15 @@ fn describe(options: &Options, settings: &Settings, running: &Context, context: 
     let model = weights.model();
     let (cells, batch_tokens_max, chunk_tokens) = running.sizes();
     let recurrent = model.is_recurrent() || model.is_hybrid();
-    let plain = !settings.kv_unified && settings.flash_attention == FlashAttention::Off && !settings.offload;
+    let obstacles = obstacles(options, settings, recurrent);
+    if options.deterministic && !obstacles.is_empty() {
+        let cause = format!(
+            "what a request is answered would depend on what else is decoded beside it, because of {}; change that, or \
+             do without `deterministic`",
+            obstacles.join(", and of ")
+        );
+        return Err(Error::Options { path: options.path.clone(), cause });
+    }
     let stem = || options.path.file_stem().unwrap_or_else(|| Path::new("model").as_os_str());
     Ok(Info {
         name: weights.metadata("general.name").unwrap_or_else(|| stem().to_string_lossy().into_owned()),
@@ -164,9 +172,21 @@ fn describe(options: &Options, settings: &Settings, running: &Context, context: 
                 && (weights.sliding_window().is_none() || options.sliding_window_full),
             copy: running.has_memory(),
             shift: running.can_shift(),
-            batch_invariant: plain && !recurrent && kernels::are_exact(&options.path),
+            batch_invariant: obstacles.is_empty(),
         },
     })
+}
+
+/// What makes the logits of a sequence depend on what else is in a batch, in words.
+fn obstacles(options: &Options, settings: &Settings, recurrent: bool) -> Vec<String> {
+    let named = [
+        (settings.kv_unified, "one pool of cells for all sequences (`kv_unified`)"),
+        (settings.flash_attention != FlashAttention::Off, "flash attention (`flash_attention`)"),
+        (settings.offload, "layers on a GPU (`gpu_layers`)"),
+        (recurrent, "a recurrent architecture"),
+    ];
+    let named = named.into_iter().filter_map(|(is_so, name)| is_so.then(|| name.to_owned()));
+    named.chain(kernels::obstacle(&options.path)).collect()
 }
 
 fn device_name(settings: &Settings, options: &Options, layers: u32) -> Result<String, Error> {

@@ -53,6 +53,10 @@ pub struct Options {
     pub memory_map: bool,
     /// Forbid the operating system to swap the weights out.
     pub lock_memory: bool,
+    /// Refuse to load where the logits of a sequence would depend, in their last bits, on what is decoded beside it or
+    /// on how its prompt is cut: the error names what is in the way. Alone it changes nothing: the defaults on a CPU are
+    /// batch invariant for the types of weights that have exact kernels.
+    pub deterministic: bool,
     /// Compute embeddings (`Llama::embed`) instead of logits. Always so for a model that has nothing else.
     pub embeddings: bool,
 }
@@ -77,6 +81,7 @@ impl Options {
             sliding_window_full: false,
             memory_map: true,
             lock_memory: false,
+            deterministic: false,
             embeddings: false,
         }
     }

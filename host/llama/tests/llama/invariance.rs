@@ -1,8 +1,11 @@
 //! The logits of a sequence do not depend on what else is in the batch, nor on how its prompt is cut: to the bit.
 
-use minerva_engine::model::{Batch, Model as _, Token};
-use minerva_llama::{Llama, TensorType};
+use std::cell::RefCell;
+
+use minerva_engine::model::{Batch, Model as _, Slot, Token};
+use minerva_llama::{FlashAttention, Llama, Options, TensorType};
 use minerva_models::synthetic::{Kind, Spec};
+use proptest::prelude::*;
 
 use crate::models;
 
@@ -120,5 +123,112 @@ fn the_common_types_are_exact_where_the_build_allows_it() {
         for quantization in [TensorType::Q4_0, TensorType::Q8_0, TensorType::F16] {
             assert!(model(Kind::Llama, quantization, 4).info().capabilities.batch_invariant);
         }
+    }
+}
+
+/// One of sixteen sequences: its tokens, and in what chunks they are decoded, again and again.
+#[derive(Clone, Debug)]
+struct Company {
+    text: Vec<Token>,
+    chunks: Vec<usize>,
+}
+
+fn company(length: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Company> {
+    let chunks =
+        prop::collection::vec(prop_oneof![3 => Just(1_usize), 2 => 2..9_usize, 1 => 9..40_usize], 1..6);
+    (prop::collection::vec(300_u32..2000, length), chunks).prop_map(|(text, chunks)| Company { text, chunks })
+}
+
+/// The bits of the row after each token of the one that is looked at: it is decoded among others, who come and go.
+fn among(llama: &mut Llama, slot: Slot, mine: &Company, others: &[Company]) -> Vec<Vec<u32>> {
+    (0..llama.info().slots).for_each(|slot| llama.remove(slot, 0).expect("an empty slot"));
+    let mut all: Vec<(Slot, &Company)> =
+        (0..).filter(|other| *other != slot).zip(others).chain([(slot, mine)]).collect();
+    all.sort_by_key(|(slot, _)| *slot);
+    let mut held = vec![0; all.len()];
+    let mut rows = Vec::new();
+    for turn in 0.. {
+        let (mut batch, mut looked_at) = (Batch::default(), Vec::new());
+        for ((at, company), held) in all.iter().zip(&mut held) {
+            let chunk = company.chunks[turn % company.chunks.len()];
+            for &token in company.text.iter().skip(*held).take(chunk) {
+                if *at == slot {
+                    looked_at.push(rows_in(&batch));
+                }
+                batch.push(token, *held as u32, *at, *at == slot || *held % 3 == 0);
+                *held += 1;
+            }
+        }
+        if batch.is_empty() {
+            return rows;
+        }
+        llama.decode(&batch).expect("it decodes");
+        rows.extend(
+            looked_at.iter().map(|&row| llama.logits(row).iter().map(|logit| logit.to_bits()).collect()),
+        );
+    }
+    rows
+}
+
+fn rows_in(batch: &Batch) -> usize {
+    batch.wants_logits.iter().filter(|&&wanted| wanted).count()
+}
+
+#[test]
+fn nothing_beside_a_sequence_of_the_built_in_model_changes_a_bit_of_it() {
+    let path = minerva_models::builtin::path().expect("the built-in model");
+    let options = Options {
+        slots: 16,
+        context: 256,
+        batch: 1024,
+        threads: 1,
+        deterministic: true,
+        ..Options::new(path)
+    };
+    let llama = match minerva_llama::load(&options, |_| true) {
+        Ok(llama) => RefCell::new(llama),
+        // A build with llamafile's products, or a processor on which nothing is promised.
+        Err(error) => {
+            assert!(!cfg!(target_arch = "x86_64") || error.to_string().contains("llamafile"), "{error}");
+            return;
+        }
+    };
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(12));
+    let cases = (company(1..120), prop::collection::vec(company(1..200), 15), 0..16_u32);
+    let checked = runner.run(&cases, |(mine, others, slot)| {
+        let llama = &mut llama.borrow_mut();
+        let alone = Company { chunks: vec![mine.text.len()], ..mine.clone() };
+        let expected = among(llama, 0, &alone, &[]);
+        prop_assert!(among(llama, slot, &mine, &[]) == expected, "cut into {:?}", mine.chunks);
+        prop_assert!(among(llama, slot, &mine, &others) == expected, "beside fifteen others");
+        Ok(())
+    });
+    checked.expect("the same bits");
+}
+
+#[test]
+fn deterministic_refuses_by_name_what_breaks_it() {
+    let tiny = Spec::preset("tiny").expect("a preset");
+    let refused = |spec: &Spec, change: fn(&mut Options)| {
+        let mut options = Options {
+            slots: 2,
+            context: 256,
+            threads: 1,
+            deterministic: true,
+            ..Options::new(models::file(spec))
+        };
+        change(&mut options);
+        minerva_llama::load(&options, |_| true).err().map(|error| error.to_string())
+    };
+    let names = |spec: &Spec, change: fn(&mut Options), name: &str| {
+        let error = refused(spec, change).expect("it is refused");
+        assert!(error.contains(name), "{error}");
+    };
+    names(&tiny, |options| options.kv_unified = true, "`kv_unified`");
+    names(&tiny, |options| options.flash_attention = FlashAttention::Auto, "`flash_attention`");
+    names(&Spec::preset("tiny-recurrent").expect("a preset"), |_| (), "a recurrent architecture");
+    if cfg!(target_arch = "x86_64") && refused(&tiny, |_| ()).is_none() {
+        let spec = Spec { width: 256, quantization: TensorType::Q4K, ..tiny };
+        names(&spec, |_| (), "weights of type Q4_K");
     }
 }

@@ -56,6 +56,10 @@ pub(crate) struct ModelArguments {
     /// One pool of cells for all sequences (-kvu)
     #[arg(help_heading = "Performance", long, env = "MINERVA_KV_UNIFIED")]
     pub kv_unified: bool,
+    /// Refuse to start where an answer could depend on what else is decoded beside it: flash attention, a GPU, one pool
+    /// of cells, weights of some types
+    #[arg(long, env = "MINERVA_DETERMINISTIC")]
+    pub deterministic: bool,
     /// The part of the time that prompts get while answers are being written, 0.05 to 0.95: beside a long prompt a
     /// token takes about 1/(1-f) times as long with a share f
     #[arg(help_heading = "Performance", long, env = "MINERVA_PREFILL_SHARE", value_name = "F", default_value_t = 0.5)]
@@ -179,6 +183,7 @@ impl ModelArguments {
             llama.key_type = key_type.unwrap_or(llama.key_type);
             llama.value_type = value_type.unwrap_or(llama.value_type);
             llama.kv_unified = self.kv_unified;
+            llama.deterministic = self.deterministic;
             llama.flash_attention = match self.flash_attn {
                 None => llama.flash_attention,
                 Some(Switch::On) => FlashAttention::On,
