@@ -58,7 +58,7 @@ pub(crate) struct ModelArguments {
     pub kv_unified: bool,
     /// Refuse to start where an answer could depend on what else is decoded beside it: flash attention, a GPU, one pool
     /// of cells, weights of some types
-    #[arg(long, env = "MINERVA_DETERMINISTIC")]
+    #[arg(help_heading = "Performance", long, env = "MINERVA_DETERMINISTIC")]
     pub deterministic: bool,
     /// The part of the time that prompts get while answers are being written, 0.05 to 0.95: beside a long prompt a
     /// token takes about 1/(1-f) times as long with a share f
