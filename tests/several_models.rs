@@ -154,3 +154,43 @@ async fn swapping_models_under_load_loses_no_request_and_leaks_no_memory() {
     assert!(grown < 8 << 20, "{grown} bytes more after {swaps} swaps: {resident:?}");
     assert_eq!(server.terminate().await, Some(0));
 }
+
+#[test]
+fn models_are_listed_from_folders_and_pulled_models_are_not_pulled_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = folder.path().join("hub");
+    let repository = cache.join("models--owner--tiny");
+    let snapshot = repository.join("snapshots/0123abc");
+    std::fs::create_dir_all(&snapshot).expect("a folder");
+    std::fs::create_dir_all(repository.join("refs")).expect("a folder");
+    std::fs::write(repository.join("refs/main"), "0123abc").expect("a file");
+    let path = snapshot.join("tiny-Q8_0.gguf");
+    std::fs::copy(builtin(), &path).expect("a copy");
+    let with_cache = |arguments: &[&str]| {
+        minerva(arguments).env("HF_HUB_CACHE", &cache).output().expect("the program starts")
+    };
+    let listed = with_cache(&["models", "list", "--json"]);
+    let list: Value = serde_json::from_slice(&listed.stdout).unwrap_or_else(|_| panic!("{}", shown(&listed)));
+    assert_eq!(
+        (&list[0]["name"], &list[0]["origin"]),
+        (&json!("hf:owner/tiny/tiny-Q8_0.gguf"), &json!("hub"))
+    );
+    let snapshot = snapshot.to_str().expect("a path");
+    let listed = run(&["models", "list", snapshot]);
+    assert!(String::from_utf8_lossy(&listed.stdout).starts_with("tiny-Q8_0 "), "{}", shown(&listed));
+    let pulled = with_cache(&["pull", "hf:owner/tiny", "--offline"]);
+    assert_eq!(
+        String::from_utf8_lossy(&pulled.stdout).trim(),
+        path.to_str().expect("a path"),
+        "{}",
+        shown(&pulled)
+    );
+    let arguments = ["run", "-hf", "owner/tiny:Q8_0", "--offline", "-n", "3", "--quiet", "Hello"];
+    let answer = with_cache(&arguments);
+    assert!(answer.status.success() && !answer.stdout.is_empty(), "{}", shown(&answer));
+    let missing = with_cache(&["serve", "--port", "0", "-m", "hf:owner/other", "--offline"]);
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(!missing.status.success() && said.contains("owner/other is not in the cache"), "{said}");
+    let wrong = run(&["pull", "tiny"]);
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("hf:OWNER/REPOSITORY"), "{}", shown(&wrong));
+}

@@ -31,6 +31,7 @@ fn run() -> anyhow::Result<()> {
         Some(Command::Doctor(doctor)) => command::doctor::run(&doctor.model, doctor.json),
         Some(Command::Plugin(plugin)) => command::plugin::run(plugin),
         Some(Command::Config(arguments)) => command::config::run(&arguments, &sources),
+        Some(Command::Pull(pull)) => command::pull::run(&pull),
         Some(Command::Models(models)) => command::models::run(models),
         Some(Command::Quantize(quantize)) => command::quantize::run(quantize),
         Some(Command::Bench(bench)) => command::bench::run(bench),

@@ -39,7 +39,8 @@ mod tests {
     #[test]
     fn a_small_budget_holds_few_sequences_and_a_smaller_cache_more() {
         let path = minerva_models::builtin::path().expect("the built-in model");
-        let model = minerva_models::inspect::summarize(&minerva_models::gguf::check(&path).expect("it is sound"));
+        let model =
+            minerva_models::inspect::summarize(&minerva_models::gguf::check(&path).expect("it is sound"));
         let running = Running { context: 512, ..Running::default() };
         let each = model.memory(&running).cache;
         assert_eq!(slots_within(&model, running, 0), 1);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use minerva_engine::{Engine, Options as EngineOptions};
 use minerva_llama::{Device, FlashAttention, Options as LlamaOptions};
-use minerva_models::devices::{Plan, Wish, plan};
+use minerva_models::devices::{Gpu, Plan, Wish, plan};
 use minerva_models::gguf::Gguf;
 use minerva_models::inspect::{Memory, Running, Summary, summarize};
 use minerva_models::registry::{Progress, Source, SourceError};
@@ -40,6 +40,7 @@ pub struct Model {
     slots: Option<u32>,
     llama: LlamaOptions,
     gpu: Wish,
+    cpu_fallback: bool,
     engine: EngineOptions,
 }
 
@@ -47,7 +48,15 @@ impl Model {
     /// The small model in the box.
     pub fn built_in() -> Self {
         let (llama, engine) = (LlamaOptions::new(""), EngineOptions::default());
-        Self { path: None, context: None, slots: None, llama, gpu: Wish::default(), engine }
+        Self {
+            path: None,
+            context: None,
+            slots: None,
+            llama,
+            gpu: Wish::default(),
+            cpu_fallback: false,
+            engine,
+        }
     }
 
     /// A GGUF file.
@@ -82,6 +91,12 @@ impl Model {
         self
     }
 
+    /// Whether the processor runs it where the device that was asked for is not there. Default: no, that is an error.
+    pub fn cpu_fallback(mut self, falls_back: bool) -> Self {
+        self.cpu_fallback = falls_back;
+        self
+    }
+
     /// Changes how llama.cpp loads and runs it. Path, context and slots are set here.
     pub fn llama(mut self, change: impl FnOnce(&mut LlamaOptions)) -> Self {
         change(&mut self.llama);
@@ -108,7 +123,15 @@ impl Model {
         let file = minerva_models::gguf::check(&path)?;
         let summary = summarize(&file);
         let mut llama = LlamaOptions { path, context: self.context.unwrap_or(0), ..self.llama.clone() };
-        let plan = settle(&mut llama, self.slots, &file, &summary, &self.gpu, &minerva_llama::devices()?)?;
+        let devices = minerva_llama::devices()?;
+        let plan = match settle(&mut llama, self.slots, &file, &summary, &self.gpu, &devices) {
+            Err(error @ Error::Device(_)) if self.cpu_fallback => {
+                tracing::warn!("{error}; the processor runs the model instead");
+                let on_cpu = Wish { gpu: Gpu::Cpu, ..self.gpu };
+                settle(&mut llama, self.slots, &file, &summary, &on_cpu, &devices)?
+            }
+            settled => settled?,
+        };
         let context = if llama.context == 0 { memory::default_context(&summary) } else { llama.context };
         // What all slots share is in the one pool.
         let slots = if llama.kv_unified { 1 } else { llama.slots };

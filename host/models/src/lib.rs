@@ -1,8 +1,11 @@
 //! Models for Minerva: reading, checking and making GGUF files, the model in the box, and several models in one process.
 
 pub mod builtin;
+pub mod discover;
 pub mod devices;
 pub mod gguf;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod inspect;
 pub mod quantize;
 pub mod registry;

@@ -249,11 +249,7 @@ impl Collector for ForGateways {
             ("vllm:num_requests_waiting", "Requests that wait for a sequence", |model| {
                 model.status.waiting as f64
             }),
-            (
-                "vllm:kv_cache_usage_perc",
-                "The part of the KV cache in use, 0 to 1",
-                Served::cache_usage,
-            ),
+            ("vllm:kv_cache_usage_perc", "The part of the KV cache in use, 0 to 1", Served::cache_usage),
         ];
         for (name, help, read) in gauges {
             let mut figure = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

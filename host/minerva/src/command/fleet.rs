@@ -1,13 +1,17 @@
 //! Which models are served: one that was named, or those of the file and of a folder.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use minerva::engine::plugin::{Kind, Plugins};
+use minerva::models::discover::is_model;
+use minerva::models::hub::{Options, Reference};
 use minerva::models::registry::{Condition, Error, Health};
-use minerva::{Builder, Host, Spec};
+use minerva::{Builder, Host, Model, Spec};
 
+use crate::command::pull::fetch;
 use crate::command::{progress_bar, show_part};
 use crate::config::{Origin, ServeArguments, Sources, model_name};
 
@@ -20,6 +24,9 @@ const FOLDER_MAX: usize = 1000;
 /// The models to serve.
 pub(super) struct Fleet {
     specs: Vec<Spec>,
+    /// Those that come from the hub: which spec, what it is, and how it is to run.
+    remote: Vec<(usize, Reference, Model)>,
+    hub: Options,
     /// The ids of those that are loaded at the start.
     preloaded: Vec<String>,
     /// Whether the start fails if that fails.
@@ -30,13 +37,22 @@ impl Fleet {
     /// A model that a flag or a variable names is served alone, with what a section of that name or file says of it.
     /// Without one it is the `[[models]]` and what is in the folder of models; and without these the built-in model.
     pub(super) fn of(sources: &Sources, arguments: &ServeArguments) -> Result<Self> {
-        let mut fleet = Self { specs: Vec::new(), preloaded: Vec::new(), is_single: false };
-        let is_named = arguments.model.model.is_some()
-            && (sources.sections.is_empty()
-                || !matches!(sources.resolve(None)?.origin("model"), Some(Origin::File(_))));
-        let named = arguments.model.model.as_deref().filter(|_| is_named).map(Path::to_string_lossy);
+        let mut fleet = Self {
+            specs: Vec::new(),
+            remote: Vec::new(),
+            hub: arguments.hub.options(),
+            preloaded: Vec::new(),
+            is_single: false,
+        };
+        let resolved = sources.resolve(None)?;
+        let is_typed = |flag| matches!(resolved.origin(flag), Some(Origin::Flag | Origin::Variable(_)));
+        let is_named = (arguments.model.model.is_some() || arguments.model.hf_repo.is_some())
+            && (sources.sections.is_empty() || is_typed("model") || is_typed("hf-repo"));
+        let of_hub = arguments.model.hf_repo.as_deref().map(Into::into);
+        let named =
+            arguments.model.model.as_deref().map(Path::to_string_lossy).or(of_hub).filter(|_| is_named);
         for section in &sources.sections {
-            let own = section.values("model").iter().chain(section.values("alias"));
+            let own = ["model", "hf-repo", "alias"].into_iter().flat_map(|flag| section.values(flag));
             if named.is_some() && own.clone().all(|own| Some(&**own) != named.as_deref()) {
                 continue;
             }
@@ -44,6 +60,7 @@ impl Fleet {
             if is_named {
                 // What was named is the section; the file is the section's.
                 of_section.model.model = section.values("model").first().map(Into::into);
+                of_section.model.hf_repo = section.values("hf-repo").first().cloned();
             }
             fleet.add(&of_section, &section.place)?;
         }
@@ -68,17 +85,16 @@ impl Fleet {
     }
 
     fn add(&mut self, arguments: &ServeArguments, place: &str) -> Result<()> {
-        let model = arguments.model.described()?.engine(|engine| {
-            engine.queue_limit = arguments.max_num_queued_reqs;
-            engine.token_buffer = arguments.token_buffer;
-            engine.stall_limit = Duration::from_secs(arguments.stall_timeout);
-        });
-        let spec = arguments.served.spec(arguments.model.name(), model)?;
+        let model = described(arguments)?;
+        let spec = arguments.served.spec(arguments.model.name(), model.clone())?;
         if let Some(other) = self.specs.iter().find(|other| other.id == spec.id) {
             bail!("two models are called `{}`; the second one is in {place}: give it another name", other.id);
         }
         if arguments.served.preload {
             self.preloaded.push(spec.id.clone());
+        }
+        if let Some(reference) = arguments.model.remote()? {
+            self.remote.push((self.specs.len(), reference, model));
         }
         self.specs.push(spec);
         Ok(())
@@ -89,7 +105,7 @@ impl Fleet {
         let mut files = Vec::new();
         for entry in std::fs::read_dir(folder).with_context(failed)? {
             let path = entry.with_context(failed)?.path();
-            if path.extension().is_some_and(|end| end == "gguf") && is_first(&path) {
+            if is_model(&path) {
                 files.push(path);
             }
         }
@@ -107,8 +123,7 @@ impl Fleet {
                 tracing::warn!("{} is not served: a model of the file is called '{name}'", path.display());
                 continue;
             }
-            let mut model = arguments.model.described()?.path(path);
-            model = model.engine(|engine| engine.queue_limit = arguments.max_num_queued_reqs);
+            let model = described(arguments)?.path(path);
             let mut served = arguments.served.spec(name.clone(), model)?;
             (served.id, served.aliases) = (name, Vec::new());
             self.specs.push(served);
@@ -117,12 +132,16 @@ impl Fleet {
     }
 
     /// Loads the plugins, makes the models known, and loads those that are there from the start.
-    pub(super) fn start(self, builder: Builder) -> Result<Host> {
+    pub(super) fn start(mut self, builder: Builder) -> Result<Host> {
+        let registry = builder.registry();
+        let goes_on = || registry.health() != Health::Closing;
+        for (at, reference, model) in std::mem::take(&mut self.remote) {
+            self.specs[at].source = Some(Arc::new(model.path(fetch(&reference, &self.hub, &goes_on)?)));
+        }
         let host = builder.build_host()?;
         for spec in &self.specs {
             check_defaults(spec, &host.plugins())?;
         }
-        let registry = host.registry();
         for spec in self.specs {
             registry.add(spec)?;
         }
@@ -132,7 +151,7 @@ impl Fleet {
         let bar = progress_bar("loading the model");
         let mut left = self.preloaded.iter().filter_map(|id| registry.entry(id));
         let mut next = left.next();
-        while let Some(entry) = next.take().filter(|_| registry.health() != Health::Closing) {
+        while let Some(entry) = next.take().filter(|_| goes_on()) {
             match (entry.condition, entry.failure) {
                 (Condition::Ready | Condition::Retiring | Condition::Unloading, _) => next = left.next(),
                 // To whoever starts it, the reason itself.
@@ -153,12 +172,13 @@ impl Fleet {
     }
 }
 
-/// Whether a file is a model, or the first one of a model in several files.
-fn is_first(path: &Path) -> bool {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let part = stem.rsplit_once("-of-").and_then(|(before, _)| before.rsplit_once('-')).map(|(_, part)| part);
-    let is_part = part.is_some_and(|part| part.len() == 5 && part.bytes().all(|byte| byte.is_ascii_digit()));
-    !stem.starts_with("mmproj") && (!is_part || part == Some("00001"))
+/// A model of the arguments, queued and buffered as the server's are.
+fn described(arguments: &ServeArguments) -> Result<Model> {
+    Ok(arguments.model.described()?.engine(|engine| {
+        engine.queue_limit = arguments.max_num_queued_reqs;
+        engine.token_buffer = arguments.token_buffer;
+        engine.stall_limit = Duration::from_secs(arguments.stall_timeout);
+    }))
 }
 
 /// A default that is not there would fail every request: better now.

@@ -7,6 +7,7 @@ mod fleet;
 pub(crate) mod models;
 pub(crate) mod plugin;
 pub(crate) mod quantize;
+pub(crate) mod pull;
 mod reload;
 pub(crate) mod run;
 pub(crate) mod serve;

@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
     let prompt = prompt(arguments)?;
     let bar = progress_bar("loading the model");
     let shown = bar.clone();
-    let builder = arguments.model.builder(&arguments.plugins)?.on_progress(move |part| {
+    let builder = arguments.model.builder(&arguments.plugins, &arguments.hub)?.on_progress(move |part| {
         show_part(&shown, part);
         true
     });

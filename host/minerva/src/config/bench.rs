@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Args, Subcommand};
 
-use super::{ModelArguments, PluginArguments};
+use super::{HubArguments, ModelArguments, PluginArguments};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
@@ -66,6 +66,8 @@ pub(crate) struct EngineBench {
     pub model: ModelArguments,
     #[command(flatten)]
     pub plugins: PluginArguments,
+    #[command(flatten)]
+    pub hub: HubArguments,
 }
 
 #[derive(Debug, Args)]

@@ -44,6 +44,9 @@ pub(crate) struct Given {
     pub origin: Origin,
 }
 
+/// What the first users' files say of one setting.
+const DEVICE_KEYS: [&str; 3] = ["enabled", "backend", "device"];
+
 /// By flag.
 type Layer = BTreeMap<String, Given>;
 
@@ -264,7 +267,10 @@ impl Sources {
 
 /// Whether a command has settings that a file can change.
 fn reads_settings(typed: &ArgMatches) -> bool {
-    matches!(typed.subcommand_name(), None | Some("serve" | "run" | "config" | "bench"))
+    matches!(
+        typed.subcommand_name(),
+        None | Some("serve" | "run" | "config" | "bench" | "doctor" | "pull" | "models")
+    )
 }
 
 /// The matches of the command that was called in the end.
@@ -303,7 +309,7 @@ impl Reader<'_> {
             return Err(self.stray(name, node));
         }
         for (key, node) in entries {
-            if name == "gpu" && matches!(&**key, "enabled" | "backend") {
+            if name == "gpu" && DEVICE_KEYS.contains(&&**key) {
                 continue;
             }
             let path = format!("{name}.{key}");
@@ -317,31 +323,26 @@ impl Reader<'_> {
     /// `gpu.enabled`, `gpu.backend` and `gpu.device` are one setting: `--gpu cuda:1`.
     fn device(&self, entries: &[(String, Node)], layer: &mut Layer) -> Result<()> {
         let of = |wanted: &str| entries.iter().find(|(key, _)| key == wanted).map(|(_, node)| node);
-        let (enabled, backend) = (of("enabled"), of("backend"));
-        let Some(node) = enabled.or(backend) else { return Ok(()) };
-        let path = "gpu.enabled";
-        let Some(setting) = self.settings.iter().find(|setting| setting.flag == "gpu") else {
-            return Err(self.unknown_key("gpu", "enabled", node));
+        let Some(node) = DEVICE_KEYS.iter().find_map(|key| of(key)) else { return Ok(()) };
+        let text = |key: &str| match of(key) {
+            None => anyhow::Ok("auto".to_owned()),
+            Some(node) => Ok(self.scalar(&format!("gpu.{key}"), node)?.to_lowercase()),
         };
-        let device = layer.get("gpu").map_or("auto", |given| &given.values[0]).to_owned();
-        let device = match (enabled.map(|node| &node.value), backend.map(|node| &node.value)) {
-            (Some(Value::Switch(false)), _) => "cpu".to_owned(),
-            (Some(Value::Switch(true)) | None, None) => device,
-            (Some(Value::Switch(true)) | None, Some(Value::Text(backend))) => {
-                if device.bytes().all(|byte| byte.is_ascii_digit()) {
-                    format!("{backend}:{device}")
-                } else if device == "auto" {
-                    backend.clone()
-                } else {
-                    device
-                }
+        let (enabled, backend, device) = (text("enabled")?, text("backend")?, text("device")?);
+        let is_number = !device.is_empty() && device.bytes().all(|byte| byte.is_ascii_digit());
+        let chosen = match (&*enabled, &*backend, &*device) {
+            ("false", ..) => "cpu".to_owned(),
+            ("auto" | "true", "auto", "0") | ("auto" | "true", _, "auto") => backend,
+            ("auto" | "true", "auto", _) if is_number => {
+                bail!("`gpu.device` in {} needs `gpu.backend`: which {device}?", self.file.place(node.line))
             }
-            (Some(Value::Switch(true)) | None, Some(_)) => {
-                bail!("`gpu.backend` in {} has to be a text", self.file.place(node.line))
-            }
-            (Some(_), _) => bail!("`{path}` in {} has to be true or false", self.file.place(node.line)),
+            ("auto" | "true", ..) if is_number => format!("{backend}:{device}"),
+            ("auto" | "true", ..) => device,
+            _ => bail!("`gpu.enabled` in {} has to be true or false", self.file.place(node.line)),
         };
-        self.set(setting, path, &Node { line: node.line, value: Value::Text(device) }, layer)
+        let setting = self.settings.iter().find(|setting| setting.flag == "gpu");
+        let setting = setting.ok_or_else(|| self.unknown_key("gpu", "device", node))?;
+        self.set(setting, "gpu.device", &Node { line: node.line, value: Value::Text(chosen) }, layer)
     }
 
     /// One of the `[[models]]`.

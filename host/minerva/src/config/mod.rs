@@ -3,6 +3,7 @@
 
 mod definition;
 mod file;
+mod hub;
 mod layers;
 pub(crate) mod log;
 mod model;
@@ -19,9 +20,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use minerva::models::hub::Reference;
 
 pub(crate) use bench::{BenchCommand, EngineBench, HttpBench, LongPromptBench, PrefixBench, TargetArguments};
 pub(crate) use definition::Setting;
+pub(crate) use hub::HubArguments;
 pub(crate) use layers::{Given, Origin, Resolved, Sources};
 pub(crate) use model::{ModelArguments, kv_type, model_name};
 pub(crate) use plugin::{
@@ -58,6 +61,8 @@ pub(crate) enum Command {
     Plugin(PluginCommand),
     /// Says what holds, of everything that can be set, and where it comes from
     Config(Box<ConfigArguments>),
+    /// Brings a model from the Hugging Face hub, and prints where it is
+    Pull(PullArguments),
     /// Looks at and makes model files
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -101,6 +106,28 @@ pub(crate) struct RunArguments {
     pub plugins: PluginArguments,
     #[command(flatten)]
     pub sampling: SamplingArguments,
+    #[command(flatten)]
+    pub hub: HubArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArguments {
+    /// Which one: hf:OWNER/REPOSITORY, hf:OWNER/REPOSITORY:Q4_K_M or hf:OWNER/REPOSITORY/FILE.gguf
+    pub model: Reference,
+    #[command(flatten)]
+    pub hub: HubArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArguments {
+    /// Where to look: folders of models, the hub's cache, Ollama's (~/.ollama/models) or LM Studio's
+    /// (~/.lmstudio/models) [default: the hub's cache]
+    pub folders: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub hub: HubArguments,
 }
 
 #[derive(Debug, Args)]
@@ -117,6 +144,8 @@ pub(crate) struct ConfigArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelsCommand {
+    /// Lists the models on this machine
+    List(ListArguments),
     /// Says what is in a GGUF file, without loading it
     Inspect(InspectArguments),
     /// Writes a model of random weights, to measure and test with
@@ -149,11 +178,11 @@ pub(crate) struct InspectArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArguments {
-    #[command(flatten)]
-    pub model: ModelArguments,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub model: ModelArguments,
 }
 
 #[derive(Debug, Args)]
@@ -238,6 +267,8 @@ const LONG_SHORTS: &[(&str, &str)] = &[
     ("-ctv", "--cache-type-v"),
     ("-kvu", "--kv-unified"),
     ("-sys", "--system"),
+    ("-hf", "--hf-repo"),
+    ("-hfr", "--hf-repo"),
 ];
 
 /// The command line, with those spelt out.

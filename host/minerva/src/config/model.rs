@@ -7,16 +7,21 @@ use clap::{Args, ValueEnum};
 use minerva::engine::dialect::Dialect;
 use minerva::llama::{FlashAttention, KvType};
 use minerva::models::devices::{Gpu, Wish};
+use minerva::models::hub::Reference;
 use minerva::{Builder, Model};
 
-use super::PluginArguments;
+use super::{HubArguments, PluginArguments};
+use crate::command::pull::fetch;
 
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArguments {
-    /// The GGUF file to load; without it, the small built-in model
+    /// The GGUF file to load, or hf:OWNER/REPOSITORY[:QUANTISATION] of the hub; without it, the small built-in model
     #[arg(short, long, env = "MINERVA_MODEL", value_name = "FILE")]
     pub model: Option<PathBuf>,
+    /// A model of the hub (-hf): OWNER/REPOSITORY, with :QUANTISATION behind it or as the best there is
+    #[arg(long, value_name = "MODEL", conflicts_with = "model")]
+    pub hf_repo: Option<String>,
     /// Tokens of context, of all sequences together; 0 is what the model was trained for, for each
     #[arg(short, long, env = "MINERVA_CTX_SIZE", value_name = "N")]
     pub ctx_size: Option<u32>,
@@ -41,6 +46,9 @@ pub(crate) struct ModelArguments {
     /// The most of each GPU's memory to use: 70%, 6GiB [default: 80 % of its own, half of one it shares]
     #[arg(help_heading = "GPU", long, env = "MINERVA_GPU_MEMORY_LIMIT", value_name = "AMOUNT")]
     pub gpu_memory_limit: Option<String>,
+    /// Where the device of --gpu is not there, use the processor instead of not starting
+    #[arg(help_heading = "GPU", long)]
+    pub cpu_fallback: bool,
     /// Layers to put on a GPU (-ngl) [default: as many as fit]
     #[arg(help_heading = "GPU", long, alias = "gpu-layers", env = "MINERVA_GPU_LAYERS", value_name = "N")]
     pub n_gpu_layers: Option<u32>,
@@ -62,11 +70,23 @@ pub(crate) struct ModelArguments {
     pub deterministic: bool,
     /// The part of the time that prompts get while answers are being written, 0.05 to 0.95: beside a long prompt a
     /// token takes about 1/(1-f) times as long with a share f
-    #[arg(help_heading = "Performance", long, env = "MINERVA_PREFILL_SHARE", value_name = "F", default_value_t = 0.5)]
+    #[arg(
+        help_heading = "Performance",
+        long,
+        env = "MINERVA_PREFILL_SHARE",
+        value_name = "F",
+        default_value_t = 0.5
+    )]
     pub prefill_share: f64,
     /// Tokens by which answers that are being written may fall behind for short prompts, which are decoded at once; 0
     /// counts all as long
-    #[arg(help_heading = "Performance", long, env = "MINERVA_PREFILL_BURST", value_name = "N", default_value_t = 64)]
+    #[arg(
+        help_heading = "Performance",
+        long,
+        env = "MINERVA_PREFILL_BURST",
+        value_name = "N",
+        default_value_t = 64
+    )]
     pub prefill_burst: u32,
     /// Most MiB of host memory for sequences that may be needed again; 0 keeps none
     #[arg(
@@ -104,7 +124,10 @@ pub(crate) enum Switch {
 impl ModelArguments {
     /// What the model is called where nobody gave it a name.
     pub(crate) fn name(&self) -> String {
-        self.model.as_deref().map_or_else(|| minerva::models::builtin::NAME.into(), model_name)
+        match self.remote() {
+            Ok(Some(reference)) => reference.to_string(),
+            _ => self.model.as_deref().map_or_else(|| minerva::models::builtin::NAME.into(), model_name),
+        }
     }
 
     /// Whether only a report was asked for.
@@ -113,8 +136,19 @@ impl ModelArguments {
     }
 
     /// A builder that loads just this.
-    pub(crate) fn builder(&self, plugins: &PluginArguments) -> Result<Builder> {
-        Ok(plugins.apply(minerva::Minerva::builder())?.with_model(self.described()?))
+    pub(crate) fn builder(&self, plugins: &PluginArguments, hub: &HubArguments) -> Result<Builder> {
+        let mut model = self.described()?;
+        if let Some(reference) = self.remote()? {
+            model = model.path(fetch(&reference, &hub.options(), &|| true)?);
+        }
+        Ok(plugins.apply(minerva::Minerva::builder())?.with_model(model))
+    }
+
+    /// The model of the hub, if it is one.
+    pub(crate) fn remote(&self) -> Result<Option<Reference>> {
+        let of_path =
+            self.model.as_deref().and_then(|path| path.to_str()).filter(|path| path.starts_with("hf:"));
+        Ok(self.hf_repo.as_deref().or(of_path).map(str::parse).transpose()?)
     }
 
     /// The model, and how it is to run.
@@ -171,6 +205,7 @@ impl ModelArguments {
             limit: limit.map_err(|error: String| anyhow!("--gpu-memory-limit: {error}"))?,
             layers: None,
         });
+        model = model.cpu_fallback(self.cpu_fallback);
         let key_type = self.cache_type_k.as_deref().map(kv_type).transpose().context("--cache-type-k")?;
         let value_type = self.cache_type_v.as_deref().map(kv_type).transpose().context("--cache-type-v")?;
         Ok(model.llama(|llama| {

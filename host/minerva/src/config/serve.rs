@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::operation::OperationArguments;
-use super::{ModelArguments, PluginArguments, ServedArguments};
+use super::{HubArguments, ModelArguments, PluginArguments, ServedArguments};
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
@@ -79,6 +79,8 @@ pub(crate) struct ServeArguments {
     pub served: ServedArguments,
     #[command(flatten)]
     pub plugins: PluginArguments,
+    #[command(flatten)]
+    pub hub: HubArguments,
 }
 
 impl ServeArguments {

@@ -155,7 +155,7 @@ impl Registry {
         };
         drop(state);
         shared.bump();
-        before.map(|loaded| loaded.served)
+        before.map(let_go)
     }
 
     /// Forgets a model. Requests in flight finish on it first, in the background; those who wait for it are told that
@@ -168,14 +168,7 @@ impl Registry {
         state.line.retain(|id| *id != slot.spec.id);
         drop(state);
         shared.bump();
-        let loaded = slot.phase.into_loaded()?;
-        let served = Arc::clone(&loaded.served);
-        if loaded.engine.is_some() {
-            // Ends its requests first: nothing that waits for that may be the caller.
-            let free = std::thread::Builder::new().name("minerva-unload".into());
-            let _ = free.spawn(move || drop(loaded));
-        }
-        Some(served)
+        slot.phase.into_loaded().map(let_go)
     }
 
     /// The model that a request wants, loaded if it is not. Where one is known, that is it, whatever the request calls
@@ -362,6 +355,17 @@ impl Registry {
             }
         }
     }
+}
+
+/// Frees a model that nobody can name any more, when its requests have ended: not on the caller's thread, which may be
+/// one of them.
+fn let_go(loaded: Loaded) -> Arc<Served> {
+    let served = Arc::clone(&loaded.served);
+    if loaded.engine.is_some() {
+        let free = std::thread::Builder::new().name("minerva-unload".into());
+        let _ = free.spawn(move || drop(loaded));
+    }
+    served
 }
 
 /// One who waits for a load.

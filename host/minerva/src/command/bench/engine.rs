@@ -23,8 +23,18 @@ pub(super) async fn run(arguments: &EngineBench) -> Result<Report> {
     let most = arguments.sequences.iter().copied().max().unwrap_or(1);
     let bar = progress_bar("loading the model");
     let context = arguments.prompt_tokens + arguments.tokens + 1;
-    let builder = arguments.model.builder(&arguments.plugins)?.slots(most).context(context);
-    let minerva = tokio::task::spawn_blocking(move || builder.build()).await??;
+    // Pulling and loading both block.
+    let build = || {
+        Ok(arguments
+            .model
+            .builder(&arguments.plugins, &arguments.hub)?
+            .slots(most)
+            .context(context)
+            .build()?)
+    };
+    let minerva = std::thread::scope(|threads| threads.spawn(build).join());
+    let minerva: Result<Minerva> = minerva.map_err(|_| anyhow::anyhow!("loading the model panicked"))?;
+    let minerva = minerva?;
     let sampler =
         arguments.sampler.as_deref().map(|named| plugin(&minerva, named, Kind::Sampler)).transpose()?;
     let sampler = sampler.and_then(|(plugin, args)| {

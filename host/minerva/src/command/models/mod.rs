@@ -1,6 +1,7 @@
 //! `minerva models`: looks at and makes model files.
 
 pub(crate) mod inspect;
+mod list;
 
 use anyhow::{Context as _, Result, bail};
 use minerva::llama::TensorType;
@@ -12,6 +13,7 @@ use crate::config::{ModelsCommand, SynthesizeArguments};
 /// Runs one of the commands about model files.
 pub(crate) fn run(command: ModelsCommand) -> Result<()> {
     match command {
+        ModelsCommand::List(arguments) => list::run(&arguments),
         ModelsCommand::Inspect(arguments) => inspect::run(&arguments),
         ModelsCommand::Synthesize(arguments) => synthesize(arguments),
     }

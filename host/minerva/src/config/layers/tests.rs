@@ -193,3 +193,28 @@ fn json_says_the_same() {
     let serve = sources.resolve(Some(&sources.sections[0])).unwrap().arguments.into_serve();
     assert_eq!((serve.port, serve.served.sampling.sampler), (5, vec!["min-p".to_owned()]));
 }
+
+#[test]
+fn the_first_users_file_loads_as_it_is() {
+    let file = "[gpu]\nenabled = true\ndevice = 0\nbackend = \"cuda\"\nlayers_to_gpu = 32\ncontext_size = 4096\n\
+        max_memory_mb = 6144\nfallback_to_cpu = true\n\
+        [performance]\nthreads = 8\nbatch_size = 4\ntoken_buffer = 128\ncache_size_mb = 512\n";
+    let serve = sources(&[], &[], file, ".toml").unwrap().resolve(None).unwrap().arguments.into_serve();
+    let model = &serve.model;
+    assert_eq!((model.gpu.as_deref(), model.gpu_memory_limit.as_deref()), (Some("cuda:0"), Some("6144mb")));
+    assert_eq!((model.n_gpu_layers, model.ctx_size, model.cpu_fallback), (Some(32), Some(4096), true));
+    assert_eq!((model.threads, model.parallel, model.cache_ram), (Some(8), Some(4), 512));
+    assert_eq!(serve.token_buffer, 128);
+    let _ = serve.model.described().unwrap();
+    for (gpu, device) in [
+        ("enabled = false\nbackend = \"cuda\"", "cpu"),
+        ("enabled = true", "auto"),
+        ("backend = \"vulkan\"", "vulkan"),
+        ("device = \"cuda:1\"", "cuda:1"),
+        ("device = 0", "auto"),
+    ] {
+        let sources = sources(&[], &[], &format!("[gpu]\n{gpu}\n"), ".toml").unwrap();
+        assert_eq!(value(&sources.resolve(None).unwrap(), "gpu.gpu").values, [device], "{gpu}");
+    }
+    assert!(error(&[], "[gpu]\ndevice = 1\n", ".toml").contains("`gpu.device` in "));
+}
