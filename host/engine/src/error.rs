@@ -32,13 +32,15 @@ pub enum Error {
         limit: u32,
     },
     /// The queue is full.
-    #[error("the server is busy: {waiting} requests are waiting, and the limit is {limit}; try again in {} s", .retry_after.as_secs().max(1))]
+    #[error("the server is busy: {waiting} {what} are waiting, and the limit is {limit}; try again in {} s", .retry_after.as_secs_f64().ceil().max(1.0))]
     Overloaded {
-        /// Requests that wait.
+        /// What there is too much of: `requests`, or `tokens` of their prompts.
+        what: &'static str,
+        /// How many wait.
         waiting: usize,
         /// The most that may.
         limit: usize,
-        /// When it may be worth trying again.
+        /// When there is probably room, as fast as the queue has moved lately.
         retry_after: Duration,
     },
     /// The model's own template failed on this conversation.

@@ -12,7 +12,7 @@ use crate::latency::Latencies;
 use crate::model::{Encode, Info, Model, Token, Vocabulary};
 use crate::options::Options;
 use crate::pipeline::{self, Generation};
-use crate::queue::Queue;
+use crate::queue::{self, Queue};
 use crate::request::{Chat, GenerateRequest};
 use crate::shared::{Gauges, Shared, Status};
 use crate::worker::Worker;
@@ -43,7 +43,11 @@ impl Engine {
         let dialect = dialect(&options, template.source())?;
         let marks = marks(dialect, vocabulary.as_ref());
         let end_tokens = (0..info.vocabulary_size).filter(|&token| vocabulary.is_end(token)).collect();
-        let queue = Arc::new(Queue::new(options.queue_limit, options.priority_step));
+        let queue = Arc::new(Queue::new(queue::Limits {
+            requests: options.queue_limit,
+            tokens: options.queue_tokens_limit,
+            priority_step: options.priority_step,
+        }));
         let gauges = Arc::new(Gauges::default());
         // One wake-up that waits is as good as many.
         let (wake, woken) = crossbeam_channel::bounded(1);

@@ -9,6 +9,8 @@ use crate::grammar;
 pub struct Options {
     /// Most requests that wait for a slot; one more is [`Error::Overloaded`](crate::Error::Overloaded). Default 256.
     pub queue_limit: usize,
+    /// Most tokens of their prompts, together; a request that has more waits alone. Default 1,048,576.
+    pub queue_tokens_limit: usize,
     /// The head start in the queue that a step of [`Params::priority`](crate::request::Params::priority) is: a request
     /// is passed by one of a higher priority that comes within so long behind it, for each step, and by no later one.
     /// Default 10 s.
@@ -46,6 +48,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             queue_limit: 256,
+            queue_tokens_limit: 1 << 20,
             priority_step: Duration::from_secs(10),
             token_buffer: 256,
             stall_limit: Duration::from_secs(60),

@@ -23,7 +23,8 @@ use crate::grammar::{self, Grammar};
 use crate::model::{Encode, Token, Vocabulary};
 use crate::plugin::{self, Chunk, Fault, Kind, OnFault, Part, Prompt, Report, SessionContext};
 use crate::processing::{Item, Pipe};
-use crate::request::{self, Chat, GenerateRequest, Input, ReasoningFormat, Use};
+use crate::queue::Ticket;
+use crate::request::{self, Chat, GenerateRequest, Input, Params, ReasoningFormat, Use};
 use crate::sampling::{Chosen, Link, Sampling};
 use crate::sequence::{self, End, Lead, Submission};
 use crate::shared::Shared;
@@ -79,7 +80,7 @@ pub(crate) async fn generate(
     answers: usize,
 ) -> Result<Vec<Generation>, Error> {
     let preparing = Arc::clone(&shared);
-    let (priority, deadlines) = (request.params.priority, request.params.deadlines);
+    let Params { priority, tenant, deadlines, .. } = request.params;
     let prepared = blocking(move || prepare(&preparing, request, answers)).await?;
 
     let (mut submissions, mut generations) = (Vec::new(), Vec::new());
@@ -103,6 +104,7 @@ pub(crate) async fn generate(
             leads,
             follows,
             reader: sequence::Reader { tokens, end },
+            tenant,
             deadlines,
             submitted: Instant::now(),
         });
@@ -123,7 +125,8 @@ pub(crate) async fn generate(
         let events = Box::pin(futures::stream::unfold(answer, Answer::next).fuse());
         generations.push(Generation { events, prompt_tokens, seed });
     }
-    shared.submit(submissions, priority)?;
+    let tokens = submissions.first().map_or(0, |first| first.prompt.len());
+    shared.submit(submissions, Ticket { priority, tenant, tokens, came: Instant::now() })?;
     Ok(generations)
 }
 

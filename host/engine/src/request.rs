@@ -216,6 +216,9 @@ pub struct Params {
     /// Who gets a slot first: the higher, and of equals who came first. A step more is a head start of
     /// [`Options::priority_step`](crate::Options::priority_step), so that nobody waits for ever.
     pub priority: i8,
+    /// Whose request it is: the tenant with the fewest running requests is next, and those of one are in order of their
+    /// priorities.
+    pub tenant: u64,
     /// How long the request may take.
     pub deadlines: Deadlines,
 }
@@ -285,6 +288,7 @@ impl Default for Params {
             logprobs: None,
             cache_prompt: true,
             priority: 0,
+            tenant: 0,
             deadlines: Deadlines::default(),
         }
     }

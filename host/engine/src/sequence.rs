@@ -31,6 +31,7 @@ pub(crate) struct Submission {
     /// Whose prompt it waits for.
     pub follows: Option<Follow>,
     pub reader: Reader,
+    pub tenant: u64,
     pub deadlines: Deadlines,
     pub submitted: Instant,
 }
@@ -121,6 +122,7 @@ pub(crate) struct Sequence {
     pub position: u32,
     /// It leaves what it decoded to others.
     pub caches: bool,
+    pub tenant: u64,
     /// Tokens of the prompt that were in the cache.
     cached_tokens: u32,
     /// Those that were not.
@@ -155,6 +157,7 @@ impl Sequence {
             pending: submission.prompt[cached_tokens as usize..].iter().copied().collect(),
             position: cached_tokens,
             caches: submission.caches,
+            tenant: submission.tenant,
             cached_tokens,
             prompt: number(submission.prompt.len()) - cached_tokens,
             leads: submission.leads,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
@@ -14,7 +13,7 @@ use crate::grammar::Compiler;
 use crate::latency::Recorder;
 use crate::model::{Info, Layout, Token, Vocabulary};
 use crate::options::Options;
-use crate::queue::{Queue, Refused};
+use crate::queue::{Queue, Refused, Ticket};
 use crate::sequence::Submission;
 
 /// What the handles and the worker share.
@@ -67,6 +66,10 @@ pub struct Status {
     pub waiting: usize,
     /// Most that may wait.
     pub queue_limit: usize,
+    /// Tokens of their prompts.
+    pub waiting_tokens: usize,
+    /// Most of these.
+    pub queue_tokens_limit: usize,
     /// Tokens of prompts decoded since the start.
     pub tokens_prefilled: u64,
     /// Tokens generated since the start.
@@ -105,13 +108,11 @@ pub struct Status {
 
 impl Shared {
     /// Puts requests into the queue: all of them or none.
-    pub(crate) fn submit(&self, submissions: Vec<Submission>, priority: i8) -> Result<(), Error> {
-        self.queue.push(submissions, priority, Instant::now()).map_err(|refused| match refused {
-            Refused::Full(waiting) => Error::Overloaded {
-                waiting,
-                limit: self.options.queue_limit,
-                retry_after: Duration::from_secs(1),
-            },
+    pub(crate) fn submit(&self, submissions: Vec<Submission>, ticket: Ticket) -> Result<(), Error> {
+        self.queue.push(submissions, ticket).map_err(|refused| match refused {
+            Refused::Full { what, waiting, limit, retry_after } => {
+                Error::Overloaded { what, waiting, limit, retry_after }
+            }
             Refused::Closed => Error::ShuttingDown,
         })?;
         self.wake();
@@ -132,6 +133,8 @@ impl Shared {
             running: gauges.running.load(Ordering::Relaxed),
             waiting: queue.len(),
             queue_limit: options.queue_limit,
+            waiting_tokens: queue.tokens(),
+            queue_tokens_limit: options.queue_tokens_limit,
             tokens_prefilled: count(&gauges.tokens_prefilled),
             tokens_generated: count(&gauges.tokens_generated),
             prefill_calls: count(&gauges.prefill_calls),

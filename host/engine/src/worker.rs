@@ -173,14 +173,13 @@ impl Worker {
                 return;
             }
         }
-        loop {
-            // The first that is ready is next, even if it must wait: a large request is not passed by small ones.
-            let mut is_first = true;
-            let submission = self.queue.pop_first(|submission| {
-                submission.is_ready()
-                    && std::mem::take(&mut is_first)
-                    && self.cache.has_room(submission.prompt.len())
-            });
+        while self.cache.has_room(0) {
+            // Who is next is next, even if there is no room: a large request is not passed by small ones.
+            let submission = self.queue.pop_next(
+                Submission::is_ready,
+                |tenant| self.sequences.iter().flatten().filter(|sequence| sequence.tenant == tenant).count(),
+                |submission| self.cache.has_room(submission.prompt.len()),
+            );
             let Some(submission) = submission else { break };
             let (prompt, model) = (&submission.prompt, self.model.as_mut());
             let Some((slot, cached)) = self.cache.admit(model, prompt, submission.caches) else { break };
