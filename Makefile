@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check setup plugins guests clients bench clean
+.PHONY: help run test load check setup plugins guests clients bench clean
 
 # rustup's programs, where the shell does not know them.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -15,6 +15,7 @@ help:
 	@echo "make run      build everything and serve the built-in model with the plugins on 127.0.0.1:8080"
 	@echo "              (ARGS='-m FILE --port 9000' for anything of 'minerva serve --help')"
 	@echo "make test     run every test"
+	@echo "make load     200 clients on 16 sequences for two minutes"
 	@echo "make check    formatting, clippy and rustdoc, warnings as errors"
 	@echo "make plugins  build the plugins to $(PLUGINS)/"
 	@echo "make bench    run the benchmarks"
@@ -29,6 +30,10 @@ test: setup plugins
 	cd plugins && cargo test --workspace
 	@echo "--- testing the host"
 	cargo test --workspace --no-fail-fast
+
+# A shorter form of it is among the tests.
+load: setup plugins
+	MINERVA_LOAD_SECONDS=120 cargo test --workspace --test end_to_end load:: -- --nocapture --test-threads 1
 
 check: setup
 	cargo fmt --all --check

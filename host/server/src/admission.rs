@@ -7,6 +7,7 @@ use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use tokio::sync::watch;
 
+use crate::client::{Client, Permit};
 use crate::failure::Failure;
 use crate::metrics::Answers;
 
@@ -71,7 +72,7 @@ impl Lifecycle {
 
     /// Lets a request in, unless the server is ending.
     pub(crate) fn admit(&self) -> Result<Admission, Failure> {
-        let admission = Admission(self.clone());
+        let admission = Admission { lifecycle: self.clone(), client: None, permit: None };
         self.admitted.send_modify(|count| *count += 1);
         // Looked at after the count is raised: a drain that begins now sees this request.
         if self.phase() == Phase::Serving { Ok(admission) } else { Err(ending()) }
@@ -85,25 +86,48 @@ pub(crate) fn ending() -> Failure {
 
 /// Held as long as a request runs, so that a drain waits for it. An extractor: a handler that has it is one of
 /// those that a drain waits for.
-pub(crate) struct Admission(Lifecycle);
+pub(crate) struct Admission {
+    lifecycle: Lifecycle,
+    /// Who asks, and its permit; absent where no layer looked at keys.
+    client: Option<Client>,
+    permit: Option<Arc<Permit>>,
+}
 
 impl Admission {
     /// Returns when the request has to end.
     pub(crate) fn closing(&self) -> impl Future<Output = ()> + Send + use<> {
-        let lifecycle = self.0.clone();
+        let lifecycle = self.lifecycle.clone();
         async move { lifecycle.closing().await }
+    }
+
+    /// Returns when no new work is let in any more.
+    pub(crate) async fn draining(&self) {
+        self.lifecycle.draining().await;
+    }
+
+    /// Tells the one who asks from others in the engine's queue.
+    pub(crate) fn tenant(&self) -> u64 {
+        self.client.as_ref().map_or(0, Client::id)
     }
 
     /// Puts an error into the log and the metrics that comes when the status is out already.
     pub(crate) fn broken(&self, failure: &Failure) {
         failure.log();
-        self.0.answers.count_broken(failure.type_name());
+        self.lifecycle.answers.count_broken(failure.type_name());
+    }
+}
+
+impl Clone for Admission {
+    fn clone(&self) -> Self {
+        self.lifecycle.admitted.send_modify(|count| *count += 1);
+        let Self { lifecycle, client, permit } = self;
+        Self { lifecycle: lifecycle.clone(), client: client.clone(), permit: permit.clone() }
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.0.admitted.send_modify(|count| *count -= 1);
+        self.lifecycle.admitted.send_modify(|count| *count -= 1);
     }
 }
 
@@ -113,7 +137,10 @@ where
 {
     type Rejection = Failure;
 
-    async fn from_request_parts(_: &mut Parts, state: &S) -> Result<Self, Failure> {
-        Lifecycle::from_ref(state).admit()
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let mut admission = Lifecycle::from_ref(state).admit()?;
+        admission.client = parts.extensions.get().cloned();
+        admission.permit = parts.extensions.get().cloned();
+        Ok(admission)
     }
 }

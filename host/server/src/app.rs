@@ -4,13 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use minerva_engine::plugin::Plugins;
+use minerva_engine::request::Deadlines;
 use minerva_models::registry::{self, Registry};
 
 use crate::admission::ending;
 use crate::api_key::ApiKeys;
+use crate::client::ClientLimits;
+use crate::cors::Cors;
 use crate::failure::Failure;
 use crate::nearest;
 use crate::plugins::admin::Admin;
+use crate::tls::Tls;
 
 pub use minerva_models::registry::{Defaults, Served as ServedModel};
 
@@ -42,8 +46,19 @@ pub struct Options {
     pub stored_response_bytes_max: usize,
     /// Whose names some metrics have beside ours. Default nobody's.
     pub metrics_compat: Option<MetricsCompat>,
+    /// What connections may take.
+    pub connections: ConnectionLimits,
+    /// The certificate to serve with; `None` is without TLS. Default none.
+    pub tls: Option<Tls>,
+    /// Which web pages may ask. Default none.
+    pub cors: Cors,
     /// Who may ask. Default everyone.
     pub api_keys: ApiKeys,
+    /// What each of them may do. Default all there is.
+    pub client_limits: ClientLimits,
+    /// The longest that a request may take to get a sequence, a first token, and to its end; one can ask for less. Default
+    /// 5 minutes, 10 minutes and an hour.
+    pub deadlines: Deadlines,
     /// Who may change the plugins. Default nobody.
     pub admin: Admin,
 }
@@ -58,8 +73,41 @@ impl Default for Options {
             stored_responses_max: 1_024,
             stored_response_bytes_max: 64 << 20,
             metrics_compat: None,
+            connections: ConnectionLimits::default(),
+            tls: None,
+            cors: Cors::default(),
             api_keys: ApiKeys::default(),
+            client_limits: ClientLimits::default(),
+            deadlines: Deadlines {
+                queue: Some(Duration::from_secs(300)),
+                first_token: Some(Duration::from_secs(600)),
+                total: Some(Duration::from_secs(3600)),
+            },
             admin: Admin::default(),
+        }
+    }
+}
+
+/// What connections may take, so that slow and silent clients keep nobody else out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Most connections at once; more wait to be accepted. Default 1,024.
+    pub connections_max: usize,
+    /// How long the head of a request may take, and how long a connection may stay open without one. Default 30 s.
+    pub head_timeout: Duration,
+    /// How long a body may lie behind 16 KiB a second; then it is a 408. Default 60 s.
+    pub body_timeout: Duration,
+    /// How long a client may read nothing while there is something to write; then its connection is closed. Default 60 s.
+    pub write_timeout: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 1_024,
+            head_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
         }
     }
 }

@@ -8,12 +8,16 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use tokio::time::{Instant, timeout_at};
 
 use crate::app::Options;
 use crate::failure::Failure;
 
 /// Most bytes set aside for a body because it says that it will be so long.
 const CAPACITY_MAX: usize = 1 << 20;
+
+/// The slowest that a body may come for long.
+const BYTES_PER_SECOND_MIN: usize = 16 << 10;
 
 /// Most bytes of a body beyond the limit that are read and thrown away, and for how long.
 const DISCARDED_BYTES_MAX: usize = 256 << 20;
@@ -29,12 +33,14 @@ where
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        read(request, Options::from_ref(state).body_bytes_max).await.map(Self)
+        let options = Options::from_ref(state);
+        read(request, options.body_bytes_max, options.connections.body_timeout).await.map(Self)
     }
 }
 
-/// A body up to a limit.
-pub(crate) async fn read(request: Request, limit: usize) -> Result<Bytes, Failure> {
+/// A body up to a limit, from a client that does not lie behind [`BYTES_PER_SECOND_MIN`] for longer than it may.
+pub(crate) async fn read(request: Request, limit: usize, patience: Duration) -> Result<Bytes, Failure> {
+    let began = Instant::now();
     let length = announced_length(request.headers());
     // Who asks before it sends a body needs no further courtesy.
     if length > limit && request.headers().contains_key(EXPECT) {
@@ -42,7 +48,13 @@ pub(crate) async fn read(request: Request, limit: usize) -> Result<Bytes, Failur
     }
     let mut pieces = request.into_body().into_data_stream();
     let mut bytes = BytesMut::with_capacity(length.min(limit).min(CAPACITY_MAX));
-    while let Some(piece) = pieces.next().await {
+    loop {
+        let earned = Duration::from_secs((bytes.len() / BYTES_PER_SECOND_MIN) as u64);
+        let piece = match timeout_at(began + patience + earned, pieces.next()).await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => break,
+            Err(_) => return Err(Failure::slow_body(bytes.len(), began.elapsed())),
+        };
         let piece = piece.map_err(|_| Failure::malformed("the body could not be read to its end"))?;
         if bytes.len() + piece.len() > limit {
             discard(pieces).await;

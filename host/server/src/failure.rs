@@ -30,6 +30,7 @@ struct Details {
 enum Kind {
     Invalid,
     Authentication,
+    Forbidden,
     NotFound,
     Method,
     TooLarge,
@@ -38,6 +39,7 @@ enum Kind {
     NotSupported,
     Unavailable,
     Timeout,
+    SlowBody,
 }
 
 impl Kind {
@@ -45,6 +47,7 @@ impl Kind {
         match self {
             Self::Invalid => StatusCode::BAD_REQUEST,
             Self::Authentication => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -53,6 +56,7 @@ impl Kind {
             Self::NotSupported => StatusCode::NOT_IMPLEMENTED,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
@@ -60,12 +64,13 @@ impl Kind {
         match self {
             Self::Invalid | Self::Method | Self::TooLarge => "invalid_request_error",
             Self::Authentication => "authentication_error",
+            Self::Forbidden => "permission_error",
             Self::NotFound => "not_found_error",
             Self::RateLimit => "rate_limit_error",
             Self::Server => "server_error",
             Self::NotSupported => "not_supported_error",
             Self::Unavailable => "unavailable_error",
-            Self::Timeout => "timeout_error",
+            Self::Timeout | Self::SlowBody => "timeout_error",
         }
     }
 }
@@ -132,6 +137,11 @@ impl Failure {
         Self::new(Kind::Authentication, message)
     }
 
+    /// 403: whoever asks may not.
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(Kind::Forbidden, message)
+    }
+
     /// 404: no such path, no such model.
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, message)
@@ -145,6 +155,15 @@ impl Failure {
     /// 413: the body is too long.
     pub(crate) fn too_large(limit: usize) -> Self {
         Self::new(Kind::TooLarge, format!("the body is longer than the limit of {limit} bytes"))
+    }
+
+    /// 408: the body comes too slowly.
+    pub(crate) fn slow_body(bytes: usize, after: Duration) -> Self {
+        let seconds = after.as_secs();
+        Self::new(
+            Kind::SlowBody,
+            format!("only {bytes} bytes of the body came within {seconds} s; send it faster"),
+        )
     }
 
     /// 501: this server cannot do what would change the answer if it could.
@@ -238,6 +257,11 @@ impl Failure {
         self
     }
 
+    /// Whether it is the server's fault or state rather than the request's.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.0.kind.status().is_server_error()
+    }
+
     /// The type that the client is told.
     pub(crate) fn type_name(&self) -> &'static str {
         self.0.kind.type_name()
@@ -262,12 +286,13 @@ impl Failure {
         let r#type = match self.0.kind {
             Kind::Invalid | Kind::Method | Kind::NotSupported => "invalid_request_error",
             Kind::Authentication => "authentication_error",
+            Kind::Forbidden => "permission_error",
             Kind::NotFound => "not_found_error",
             Kind::TooLarge => "request_too_large",
             Kind::RateLimit => "rate_limit_error",
             Kind::Server => "api_error",
             Kind::Unavailable => "overloaded_error",
-            Kind::Timeout => "timeout_error",
+            Kind::Timeout | Kind::SlowBody => "timeout_error",
         };
         serde_json::json!({"type": "error", "error": {"type": r#type, "message": self.0.message}})
     }

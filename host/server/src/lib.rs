@@ -18,7 +18,7 @@
 //!
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 //! let interrupted = async { /* until Ctrl-C, say */ };
-//! minerva_server::serve(app, listener, interrupted).await?;
+//! minerva_server::serve(app, listener, interrupted).await;
 //! # Ok(()) }
 //! ```
 //!
@@ -41,6 +41,8 @@ mod plugins;
 mod admission;
 mod api_key;
 mod body;
+mod client;
+mod cors;
 mod failure;
 mod generation;
 mod json;
@@ -48,11 +50,16 @@ mod nearest;
 mod not_found;
 mod origin;
 mod sse;
+mod tls;
 mod tracking;
+mod websocket;
 
 pub use api_key::ApiKeys;
-pub use app::{App, Defaults, MetricsCompat, Models, Options, ServedModel};
+pub use app::{App, ConnectionLimits, Defaults, MetricsCompat, Models, Options, ServedModel};
+pub use client::ClientLimits;
+pub use cors::Cors;
 pub use minerva_models::registry::{PluginChoice, PluginChoices};
 pub use plugins::admin::Admin;
 pub use router::router;
-pub use serve::{Error, serve};
+pub use serve::serve;
+pub use tls::{Tls, TlsError};

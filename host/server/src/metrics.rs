@@ -79,10 +79,14 @@ pub(crate) async fn scrape(
 ) -> Result<impl IntoResponse, Failure> {
     let mut whole = Registry::default();
     let registry = whole.sub_registry_with_prefix("minerva");
-    let gauges: [Figure<usize>; 10] = [
+    let gauges: [Figure<usize>; 12] = [
         ("requests_running", "Requests that have a sequence", |status| status.running),
         ("requests_waiting", "Requests that wait for a sequence", |status| status.waiting),
         ("requests_waiting_limit", "The most requests that may wait", |status| status.queue_limit),
+        ("prompt_tokens_waiting", "Tokens of the prompts of requests that wait", |status| {
+            status.waiting_tokens
+        }),
+        ("prompt_tokens_waiting_limit", "The most of these", |status| status.queue_tokens_limit),
         ("sequences", "Sequences that can run side by side", |status| status.slots),
         ("kv_cache_tokens", "Tokens of running sequences in the KV cache", |status| status.tokens_held),
         ("kv_cache_tokens_limit", "The most tokens that the KV cache holds", |status| {

@@ -1,21 +1,24 @@
 //! Every route, in one table.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 use minerva_engine::plugin::Plugins;
+use tokio::sync::Semaphore;
 
 use crate::admission::Lifecycle;
 use crate::anthropic::messages;
-use crate::api_key::{self, ApiKeys};
+use crate::api_key;
 use crate::app::{App, Models, Options};
 use crate::llama_server::{apply_template, tokenize};
 use crate::metrics::Answers;
 use crate::models::{admin as model_admin, events as model_events};
 use crate::openai::{chat, completions, models, responses};
 use crate::tracking::{self, Ids};
-use crate::{health, metrics, not_found, plugins};
+use crate::{health, metrics, not_found, plugins, websocket};
 
 /// The paths that a client may have meant when it asked for one that is not there.
 pub(crate) const PATHS: &[&str] = &[
@@ -28,6 +31,7 @@ pub(crate) const PATHS: &[&str] = &[
     "/v1/models/load",
     "/v1/models/unload",
     "/v1/models/events",
+    "/v1/stream",
     "/v1/plugins",
     "/tokenize",
     "/detokenize",
@@ -46,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) ids: Ids,
     pub(crate) answers: Answers,
     pub(crate) responses: responses::Store,
+    /// Places for WebSockets, which no connection's own place is held for.
+    pub(crate) websockets: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -54,7 +60,8 @@ impl Shared {
         let lifecycle = Lifecycle::new(answers.clone());
         let Options { stored_responses_max, stored_response_bytes_max, .. } = app.options;
         let responses = responses::Store::new(stored_responses_max, stored_response_bytes_max);
-        Self { app, lifecycle, ids: Ids::default(), answers, responses }
+        let websockets = Arc::new(Semaphore::new(app.options.connections.connections_max));
+        Self { app, lifecycle, ids: Ids::default(), answers, responses, websockets }
     }
 }
 
@@ -68,12 +75,15 @@ pub fn router(app: App) -> Router {
 pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
     let shared = Shared::new(app);
     let lifecycle = shared.lifecycle.clone();
+    let cors = shared.app.options.cors.layer();
 
     // Paths without /v1 are llama-server's other names for the same.
     let guarded = Router::new()
         // OpenAI: text from a conversation, and from a prompt.
         .route("/v1/chat/completions", post(chat::create))
         .route("/chat/completions", post(chat::create))
+        // Ours: the same over a WebSocket.
+        .route("/v1/stream", get(websocket::stream))
         .route("/v1/completions", post(completions::create))
         .route("/completions", post(completions::create))
         .route("/v1/responses", post(responses::create))
@@ -126,6 +136,10 @@ pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
         .method_not_allowed_fallback(not_found::method)
         .layer(from_fn_with_state(shared.clone(), tracking::track))
         .with_state(shared);
+    let router = match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
     (router, lifecycle)
 }
 
@@ -144,12 +158,6 @@ impl FromRef<Shared> for Plugins {
 impl FromRef<Shared> for Options {
     fn from_ref(shared: &Shared) -> Self {
         shared.app.options.clone()
-    }
-}
-
-impl FromRef<Shared> for ApiKeys {
-    fn from_ref(shared: &Shared) -> Self {
-        shared.app.options.api_keys.clone()
     }
 }
 

@@ -6,6 +6,7 @@
 //! whatever is one, and `~words` for a string that has the words in it.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -47,11 +48,22 @@ async fn every_case_gets_what_it_expects() {
 }
 
 /// Bodies that were right and were then damaged: whatever is wrong with them is the client's mistake, or none.
+/// `MINERVA_FUZZ_SECONDS` goes on for so long, with other damage each time.
 #[tokio::test]
 async fn damaged_bodies_are_never_the_servers_mistake() {
+    let seconds = std::env::var("MINERVA_FUZZ_SECONDS").ok();
+    let seconds = seconds.map_or(0, |seconds| seconds.parse().expect("MINERVA_FUZZ_SECONDS is a number"));
+    let (began, mut round) = (Instant::now(), 0);
+    while round == 0 || began.elapsed() < Duration::from_secs(seconds) {
+        round += 1;
+        damage_all(Random(round * 0x9E37_79B9)).await;
+    }
+    println!("{round} rounds");
+}
+
+async fn damage_all(mut random: Random) {
     let fixture = fixture();
     let router = minerva_server::router(fixture.app);
-    let mut random = Random(1);
     for file in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")) {
         let text = std::fs::read_to_string(&file).unwrap();
         // The plugins that fail on purpose do so here too.

@@ -13,16 +13,16 @@ use tokio::task::JoinHandle;
 use crate::fixture::{BODY_BYTES_MAX, Fixture, fixture_with};
 
 /// Long enough for anything that happens at once, on a busy machine too.
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// A server on a socket.
-struct Server {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    serving: JoinHandle<Result<(), minerva_server::Error>>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: oneshot::Sender<()>,
+    pub(crate) serving: JoinHandle<()>,
 }
 
-async fn start(fixture: &Fixture) -> Server {
+pub(crate) async fn start(fixture: &Fixture) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
@@ -31,9 +31,9 @@ async fn start(fixture: &Fixture) -> Server {
 }
 
 /// 90 tokens.
-const FOR_EVER: &str = r#"{"prompt": "for ever:", "stream": true, "temperature": 0}"#;
+pub(crate) const FOR_EVER: &str = r#"{"prompt": "for ever:", "stream": true, "temperature": 0}"#;
 
-async fn send(address: SocketAddr, body: &str) -> TcpStream {
+pub(crate) async fn send(address: SocketAddr, body: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.unwrap();
     let head = format!("POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
     socket.write_all((head + body).as_bytes()).await.unwrap();
@@ -60,7 +60,7 @@ async fn read_until(socket: &mut TcpStream, words: &str) -> String {
 }
 
 /// Waits until the engine is as wanted.
-async fn becomes(handle: &Handle, wanted: impl Fn(Status) -> bool) {
+pub(crate) async fn becomes(handle: &Handle, wanted: impl Fn(Status) -> bool) {
     let began = Instant::now();
     while !wanted(handle.status()) {
         assert!(began.elapsed() < SOON, "{:?}", handle.status());
@@ -110,10 +110,7 @@ async fn a_full_queue_says_when_to_try_again() {
     becomes(&fixture.engine.handle(), |status| status.waiting == 1).await;
     let mut refused = send(server.address, FOR_EVER).await;
     let response = read_until(&mut refused, "\"param\":null}}").await.to_lowercase();
-    assert!(
-        response.starts_with("http/1.1 429 ") && response.contains("\r\nretry-after: 1\r\n"),
-        "{response}"
-    );
+    assert!(response.starts_with("http/1.1 429 ") && response.contains("\r\nretry-after: "), "{response}");
     assert!(response.contains("rate_limit_error"), "{response}");
     drop(running);
     idle(&fixture.engine.handle()).await;
@@ -159,7 +156,7 @@ async fn a_drain_lets_streams_end_and_no_one_in() {
     let refused = read_until(&mut late, "shutting down").await;
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     read_until(&mut running, "[DONE]").await;
-    tokio::time::timeout(SOON, server.serving).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(SOON, server.serving).await.unwrap().unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }
 
@@ -174,7 +171,7 @@ async fn a_drain_that_takes_too_long_ends_streams_with_an_error() {
     server.stop.send(()).unwrap();
     let rest = read_until(&mut running, "shutting down").await;
     assert!(rest.contains("data: {\"error\":{\"code\":503,"), "{rest}");
-    tokio::time::timeout(SOON, server.serving).await.unwrap().unwrap().unwrap();
+    tokio::time::timeout(SOON, server.serving).await.unwrap().unwrap();
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     idle(&fixture.engine.handle()).await;
 }

@@ -176,6 +176,7 @@ impl Fleet {
 fn described(arguments: &ServeArguments) -> Result<Model> {
     Ok(arguments.model.described()?.engine(|engine| {
         engine.queue_limit = arguments.max_num_queued_reqs;
+        engine.queue_tokens_limit = arguments.operation.max_num_queued_tokens;
         engine.token_buffer = arguments.token_buffer;
         engine.stall_limit = Duration::from_secs(arguments.stall_timeout);
     }))

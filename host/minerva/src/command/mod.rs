@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod config;
 pub(crate) mod doctor;
 mod fleet;
+mod follow;
 pub(crate) mod models;
 pub(crate) mod plugin;
 pub(crate) mod quantize;

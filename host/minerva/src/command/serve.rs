@@ -11,6 +11,7 @@ use minerva_server::{App, Models};
 use tokio::net::TcpListener;
 
 use crate::command::fleet::Fleet;
+use crate::command::follow;
 use crate::command::reload::Reload;
 use crate::config::{ServeArguments, Sources, log};
 
@@ -30,7 +31,15 @@ async fn serve(sources: Sources, arguments: ServeArguments, log: log::Change) ->
         tracing::warn!("the variable {name} means nothing here{meant}");
     }
     check_exposure(&arguments)?;
-    let options = arguments.server_options()?;
+    let mut options = arguments.server_options()?;
+    if let Some(path) = arguments.api_key_file.clone() {
+        follow::keys(path, arguments.api_key.clone(), options.api_keys.clone())?;
+    }
+    let operation = &arguments.operation;
+    if let (Some(certificate), Some(key)) = (operation.ssl_cert_file.clone(), operation.ssl_key_file.clone())
+    {
+        options.tls = Some(follow::certificate(certificate, key)?);
+    }
     let stop = stop_signal()?;
     let (keys, admin) = (options.api_keys.clone(), options.admin.keys.clone());
     let keyed = !is_local(&arguments.host) && !arguments.allow_no_api_key;
@@ -46,12 +55,13 @@ async fn serve(sources: Sources, arguments: ServeArguments, log: log::Change) ->
     let builder = builder.registry_options(arguments.registry_options());
     let registry = builder.registry();
     let app = App { models: Models::of(registry.clone()), plugins: builder.plugins(), options };
+    let is_secure = app.options.tls.is_some();
     let installer = std::sync::Arc::clone(&app.options.admin.installer);
     let address = Address::bind(&arguments.host, arguments.port).await?;
     let (started, start) = tokio::sync::oneshot::channel();
     // A thread of its own, which keeps the host until the server has drained.
     let (release, released) = mpsc::channel::<()>();
-    let shown_address = address.shown();
+    let shown_address = address.shown(is_secure);
     let loading = std::thread::Builder::new().name("minerva-host".into()).spawn(move || {
         let host = match fleet.start(builder) {
             Ok(host) => host,
@@ -69,17 +79,16 @@ async fn serve(sources: Sources, arguments: ServeArguments, log: log::Change) ->
     })?;
 
     let serving = address.serve(app, stop);
-    let served = tokio::select! {
-        served = serving => served,
+    tokio::select! {
+        () = serving => {}
         Ok(error) = start => return Err(error),
-    };
+    }
     drop(release);
     // A load that nobody waits for any more ends.
     registry.close();
     tokio::task::spawn_blocking(move || loading.join())
         .await?
-        .map_err(|_| anyhow!("the loading thread panicked"))?;
-    served
+        .map_err(|_| anyhow!("the loading thread panicked"))
 }
 
 /// Where the server listens.
@@ -120,27 +129,26 @@ impl Address {
         bail!("cannot listen on {path}: this system has no unix sockets");
     }
 
-    fn shown(&self) -> String {
+    fn shown(&self, is_secure: bool) -> String {
+        let scheme = if is_secure { "https" } else { "http" };
         match self {
             Self::Tcp(listener) => {
-                listener.local_addr().map_or_else(|_| "?".into(), |at| format!("http://{at}"))
+                listener.local_addr().map_or_else(|_| "?".into(), |at| format!("{scheme}://{at}"))
             }
             #[cfg(unix)]
             Self::Unix(_, path) => path.clone(),
         }
     }
 
-    async fn serve(self, app: App, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    async fn serve(self, app: App, stop: impl Future<Output = ()> + Send + 'static) {
         match self {
-            Self::Tcp(listener) => minerva_server::serve(app, listener, stop).await?,
+            Self::Tcp(listener) => minerva_server::serve(app, listener, stop).await,
             #[cfg(unix)]
             Self::Unix(listener, path) => {
-                let served = minerva_server::serve(app, listener, stop).await;
+                minerva_server::serve(app, listener, stop).await;
                 let _ = std::fs::remove_file(path);
-                served?;
             }
         }
-        Ok(())
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) use plugin::{
 };
 pub(crate) use plugins::{PluginArguments, set_limits};
 pub(crate) use reference::{literal, page, template};
-pub(crate) use serve::ServeArguments;
+pub(crate) use serve::{ServeArguments, keys_in};
 pub(crate) use served::{SamplingArguments, ServedArguments, choice};
 
 /// Runs local language models, programmable by WebAssembly plugins. Without a command it serves.

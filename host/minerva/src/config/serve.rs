@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::operation::OperationArguments;
@@ -32,7 +33,7 @@ pub(crate) struct ServeArguments {
     /// A key that requests must bring; may be repeated
     #[arg(long, env = "MINERVA_API_KEY", value_name = "KEY", value_delimiter = ',', hide_env_values = true)]
     pub api_key: Vec<String>,
-    /// A file with a key a line
+    /// A file with a key a line; read again when it changes
     #[arg(long, env = "MINERVA_API_KEY_FILE", value_name = "FILE")]
     pub api_key_file: Option<PathBuf>,
     /// A key that may install and remove plugins over HTTP; without one nobody may; may be repeated
@@ -59,7 +60,7 @@ pub(crate) struct ServeArguments {
         default_value_t = 256
     )]
     pub token_buffer: usize,
-    /// Seconds that a stream may stand still before it is cancelled
+    /// Seconds that a client may read nothing before its stream is cancelled and its connection closed
     #[arg(long, env = "MINERVA_STALL_TIMEOUT", value_name = "SECONDS", default_value_t = 60)]
     pub stall_timeout: u64,
     /// Seconds that requests in flight may take to end on SIGTERM
@@ -99,10 +100,9 @@ impl ServeArguments {
     pub(crate) fn keys(&self) -> anyhow::Result<Vec<String>> {
         let mut keys = self.api_key.clone();
         if let Some(path) = &self.api_key_file {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                anyhow::anyhow!("the key file {} cannot be read: {error}", path.display())
-            })?;
-            keys.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
+            let text = std::fs::read(path)
+                .with_context(|| format!("the key file {} cannot be read", path.display()))?;
+            keys.extend(keys_in(&text).with_context(|| format!("the key file {}", path.display()))?);
         }
         Ok(keys)
     }
@@ -114,6 +114,10 @@ impl ServeArguments {
             sse_ping_interval: (self.sse_ping_interval > 0)
                 .then(|| Duration::from_secs(self.sse_ping_interval)),
             drain_timeout: Duration::from_secs(self.drain_timeout),
+            connections: minerva_server::ConnectionLimits {
+                write_timeout: Duration::from_secs(self.stall_timeout.max(1)),
+                ..minerva_server::ConnectionLimits::default()
+            },
             api_keys: minerva_server::ApiKeys::new(self.keys()?),
             admin: minerva_server::Admin {
                 keys: minerva_server::ApiKeys::new(self.admin_key.clone()),
@@ -121,9 +125,21 @@ impl ServeArguments {
             },
             ..minerva_server::Options::default()
         };
-        self.operation.apply(&mut options);
+        self.operation.apply(&mut options)?;
         Ok(options)
     }
+}
+
+/// The keys in a file, one a line. Empty lines and lines that begin with `#` are none.
+pub(crate) fn keys_in(text: &[u8]) -> anyhow::Result<Vec<String>> {
+    let text = std::str::from_utf8(text).context("it is not UTF-8")?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let keys: Vec<String> = lines.map(str::to_owned).collect();
+    if keys.is_empty() {
+        // Without keys everyone would be let in, and nobody empties a file to say that.
+        anyhow::bail!("there is no key in it");
+    }
+    Ok(keys)
 }
 
 /// Bytes, with or without a unit: 24gb, 800 MB, 1.5gib. Units are powers of 1,024, as memory's are.
@@ -160,5 +176,12 @@ mod tests {
         for text in ["", "x", "0", "4 apples", "-1", "1e30gb", "1.2.3"] {
             assert!(size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_file_of_keys_has_one_a_line_and_at_least_one() {
+        assert_eq!(keys_in(b"# mine\n first \r\n\nsecond").unwrap(), ["first", "second"]);
+        assert_eq!(keys_in(b"\n# nothing\n").unwrap_err().to_string(), "there is no key in it");
+        assert!(keys_in(b"\xff").is_err());
     }
 }

@@ -77,7 +77,7 @@ async fn answer(
     }
     let (chat, calls) = body.into_chat(&prepared.model)?;
     prepared.grammar = grammar::one_of(prepared.grammar.take(), calls)?;
-    let choices = prepared.submit(&request_id, vec![Input::Chat(chat)], count).await?;
+    let choices = prepared.submit(&request_id, &admission, vec![Input::Chat(chat)], count).await?;
     let head = Head {
         id: shared.ids.make("msg_"),
         model: prepared.model.id.clone(),

@@ -46,14 +46,34 @@ pub(crate) async fn create(
     admission: Admission,
     RawBody(body): RawBody,
 ) -> Result<Response, Failure> {
-    let text = json::text(&body)?;
+    answer(shared, &request_id, admission, &body, Form::AsAsked).await
+}
+
+/// How a conversation is answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Whole or as a stream, as the body says.
+    AsAsked,
+    /// As a stream, whatever the body says.
+    Stream,
+}
+
+/// Answers the conversation in a body.
+pub(crate) async fn answer(
+    shared: Shared,
+    request_id: &str,
+    admission: Admission,
+    body: &[u8],
+    form: Form,
+) -> Result<Response, Failure> {
+    let text = json::text(body)?;
     let body: Body = json::read(text)?;
     let mut prepared = common::prepare(&shared.app, text, "messages").await?;
     prepared.params.logprobs = body.logprobs()?;
     let count = prepared.count(1)?;
     let (chat, calls) = body.into_chat(text, &prepared.model)?;
     prepared.grammar = grammar::one_of(prepared.grammar.take(), calls)?;
-    let choices = prepared.submit(&request_id, vec![Input::Chat(chat)], count).await?;
+    let choices = prepared.submit(request_id, &admission, vec![Input::Chat(chat)], count).await?;
 
     let head = Head::new(shared.ids.make("chatcmpl-"), &prepared.model);
     let shape = Shape {
@@ -61,7 +81,7 @@ pub(crate) async fn create(
         has_logprobs: prepared.params.logprobs.is_some(),
         count,
     };
-    if prepared.is_stream {
+    if prepared.is_stream || form == Form::Stream {
         let streaming = Streaming::new(head, shape, prepared.include_usage);
         return sse::reply(
             streaming,

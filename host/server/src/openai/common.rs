@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::models::unix_seconds;
 use super::{grammar, sampling};
+use crate::admission::Admission;
 use crate::app::{App, ServedModel};
 use crate::failure::Failure;
 use crate::generation::Choices;
@@ -67,8 +68,9 @@ pub(crate) async fn prepare(app: &App, text: &str, input: &'static str) -> Resul
     json::read::<sampling::Body>(text)?.apply(&mut params, model.handle.info().vocabulary_size)?;
     params.cache_prompt = body.cache_prompt.unwrap_or(params.cache_prompt);
     let mut origin = Origin { input, plugins: Vec::new() };
-    let plugins =
-        json::read::<choice::Body>(text)?.resolve(&model.defaults.plugins, &app.plugins, &mut origin)?;
+    let choice = json::read::<choice::Body>(text)?;
+    (params.priority, params.deadlines) = choice.urgency(app.options.deadlines)?;
+    let plugins = choice.resolve(&model.defaults.plugins, &app.plugins, &mut origin)?;
     let grammar = json::read::<grammar::Body>(text)?.into_grammar()?;
     let include_usage = body.stream_options.and_then(|options| options.0.include_usage).unwrap_or(false);
     Ok(Prepared {
@@ -95,9 +97,11 @@ impl Prepared {
     pub(crate) async fn submit(
         &mut self,
         id: &str,
+        admission: &Admission,
         inputs: Vec<Input>,
         count: Count,
     ) -> Result<Choices, Failure> {
+        self.params.tenant = admission.tenant();
         let Chosen { template, samplers, stream } = std::mem::take(&mut self.plugins);
         let requests = inputs.into_iter().map(|input| GenerateRequest {
             id: id.to_owned(),

@@ -50,7 +50,7 @@ pub(crate) async fn create(
     } else {
         Vec::new()
     };
-    let choices = prepared.submit(&request_id, body.prompt.0, count).await?;
+    let choices = prepared.submit(&request_id, &admission, body.prompt.0, count).await?;
 
     let head = Head::new(shared.ids.make("cmpl-"), &prepared.model);
     let shape = Shape { vocabulary, has_logprobs: prepared.params.logprobs.is_some(), count, echoes };

@@ -54,7 +54,7 @@ pub(crate) async fn require(
         return Err(refuse(request, Failure::not_found(message)).await);
     }
     match keys.check(request.headers(), "an administrator's key") {
-        Ok(()) => Ok(next.run(request).await),
+        Ok(_) => Ok(next.run(request).await),
         Err(failure) => Err(refuse(request, failure).await),
     }
 }
@@ -77,11 +77,11 @@ pub(crate) async fn install(
             "say what the plugin is to be called: POST /v1/plugins?name=min-p",
         ));
     };
-    let admin = options.admin;
+    let (admin, patience) = (options.admin, options.connections.body_timeout);
     if admin.installer.get().is_none() {
         return Err(Failure::unavailable("the server is still starting"));
     }
-    let component = read(request, admin.component_bytes_max).await?;
+    let component = read(request, admin.component_bytes_max, patience).await?;
     let is_new = plugins.list().iter().all(|plugin| plugin.identity.name != name);
     let called = name.clone();
     let installed = tokio::task::spawn_blocking(move || {

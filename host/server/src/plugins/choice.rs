@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use minerva_engine::plugin::{Kind, OnFault, Plugin, Plugins, SamplerPlugin, StreamPlugin, Template};
-use minerva_engine::request::Use;
+use minerva_engine::request::{Deadlines, Use};
 use minerva_models::registry::{PluginChoice, PluginChoices};
 use serde::Deserialize;
 use serde_json::Value;
@@ -30,9 +31,17 @@ struct Wire {
     samplers: Option<Vec<Object<WireChoice>>>,
     stream: Option<Vec<Object<WireChoice>>>,
     trace: Option<bool>,
-    // Accepted, and without effect while all requests are equal.
-    #[serde(rename = "priority")]
-    _priority: Option<i64>,
+    priority: Option<i8>,
+    timeouts: Option<Object<WireTimeouts>>,
+}
+
+/// In seconds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireTimeouts {
+    queue: Option<f64>,
+    first_token: Option<f64>,
+    total: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -60,6 +69,20 @@ pub(crate) struct Chosen {
 }
 
 impl Body {
+    /// How urgent the request is, and how long it may take: no longer than the server lets it.
+    pub(crate) fn urgency(&self, limits: Deadlines) -> Result<(i8, Deadlines), Failure> {
+        let wire = self.minerva.as_ref().map(|object| &object.0);
+        let priority = wire.and_then(|wire| wire.priority).unwrap_or(0);
+        let Some(asked) = wire.and_then(|wire| wire.timeouts.as_ref()) else { return Ok((priority, limits)) };
+        let Object(WireTimeouts { queue, first_token, total }) = asked;
+        let deadlines = Deadlines {
+            queue: shorter("queue", *queue, limits.queue)?,
+            first_token: shorter("first_token", *first_token, limits.first_token)?,
+            total: shorter("total", *total, limits.total)?,
+        };
+        Ok((priority, deadlines))
+    }
+
     /// Finds the plugins that the request names, and in their absence the defaults. What the request names itself
     /// is noted in `origin`.
     pub(crate) fn resolve(
@@ -92,6 +115,18 @@ impl Body {
             stream: finder.find(Kind::Stream, stream, own_stream, |plugin| plugin.stream.clone())?,
         })
     }
+}
+
+/// The shorter of what is asked for and the server's limit.
+fn shorter(name: &str, asked: Option<f64>, limit: Option<Duration>) -> Result<Option<Duration>, Failure> {
+    let Some(seconds) = asked else { return Ok(limit) };
+    let asked =
+        Duration::try_from_secs_f64(seconds).ok().filter(|asked| !asked.is_zero()).ok_or_else(|| {
+            let path = format!("minerva.timeouts.{name}");
+            let message = format!("`{path}` must be a number of seconds above 0, not {seconds}");
+            Failure::invalid(path, message)
+        })?;
+    Ok(Some(limit.map_or(asked, |limit| asked.min(limit))))
 }
 
 impl WireChoice {

@@ -133,7 +133,7 @@ pub(crate) async fn create(
     let (tools, calls) = choice.among(tools, body.parallel_tool_calls.unwrap_or(true))?;
     prepared.grammar = grammar::one_of(prepared.grammar.take(), calls)?;
     let chat = chat(&prepared.model, instructions, messages, tools, effort, body.chat_template_kwargs);
-    let choices = prepared.submit(&request_id, vec![Input::Chat(chat)], count).await?;
+    let choices = prepared.submit(&request_id, &admission, vec![Input::Chat(chat)], count).await?;
     let mut answer = Answer::new(head, &shared.ids);
     if prepared.is_stream {
         let ping = shared.app.options.sse_ping_interval;
