@@ -17,7 +17,7 @@ use crate::Error;
 use crate::builtin::native::Native;
 use crate::constraint::Constraint;
 use crate::decoder::TextDecoder;
-use crate::dialect::{Piece, Reader, Wanted};
+use crate::dialect::{Piece, Reader, Tool, Wanted};
 use crate::event::{Event, FinishReason, Finished, Text, TokenLogprob, Usage};
 use crate::grammar::{self, Grammar};
 use crate::model::{Encode, Token, Vocabulary};
@@ -215,12 +215,15 @@ fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<
 fn wanted_of(chat: &Chat, prompt: &[Token], vocabulary: &dyn Vocabulary) -> Wanted {
     /// More than any mark has.
     const END_TOKENS: usize = 32;
-    let name = |tool: &Value| tool.pointer("/function/name").and_then(Value::as_str).map(str::to_owned);
+    let tool = |tool: &Value| {
+        let name = tool["function"]["name"].as_str()?.to_owned();
+        Some(Tool { name, parameters: tool["function"]["parameters"].clone() })
+    };
     let end = prompt[prompt.len().saturating_sub(END_TOKENS)..].iter();
     let end: Vec<u8> = end.flat_map(|token| vocabulary.piece(*token)).copied().collect();
     Wanted {
         reasoning: chat.reasoning == ReasoningFormat::Apart,
-        tools: chat.tools.iter().filter_map(name).collect(),
+        tools: chat.tools.iter().filter_map(tool).collect(),
         prompt_end: String::from_utf8_lossy(&end).into_owned(),
     }
 }

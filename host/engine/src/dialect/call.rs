@@ -5,16 +5,25 @@ use std::hash::{BuildHasher, RandomState};
 use serde_json::Value;
 
 use super::json::{self, Begin, Scanner};
-use super::{Form, Ids, Piece};
+use super::{Fields, Form, Ids, Piece};
+use crate::decoder::overlap;
 use crate::event::ToolDelta;
 
 /// The longest name of a tool that stands outside of JSON, with what may stand before it.
 const NAME_BYTES_MAX: usize = 256;
 
+/// A tool that an answer may call.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tool {
+    pub(crate) name: String,
+    /// The schema of its arguments.
+    pub(crate) parameters: Value,
+}
+
 /// The calls of one answer.
 pub(super) struct Calls {
     /// The tools that there are.
-    pub(super) tools: Vec<String>,
+    pub(super) tools: Vec<Tool>,
     pub(super) ids: Ids,
     pub(super) made: u32,
 }
@@ -24,6 +33,21 @@ impl Calls {
         let id = Some(id(self.ids));
         out.push(Piece::Tool(ToolDelta { index: self.made, id, name: Some(name), arguments: String::new() }));
         self.made += 1;
+    }
+
+    /// An argument that was written as plain text, as JSON: as the tool's schema says, and else as what it looks like.
+    fn argument(&self, tool: &str, key: &str, text: &str) -> Value {
+        let tool = self.tools.iter().find(|known| known.name == tool);
+        let kind = tool.map_or(&Value::Null, |tool| &tool.parameters["properties"][key]["type"]);
+        if kind == "string" {
+            return Value::from(text);
+        }
+        match (kind.as_str(), text.trim()) {
+            // Python's words, from templates that write them so.
+            (Some("boolean"), "True") => Value::from(true),
+            (Some("boolean"), "False") => Value::from(false),
+            (_, trimmed) => serde_json::from_str(trimmed).unwrap_or_else(|_| Value::from(text)),
+        }
     }
 
     /// More arguments of the call begun last.
@@ -67,6 +91,10 @@ enum Phase {
     Tail,
     /// In keys behind the arguments.
     Rest(Scanner),
+    /// Between arguments that have marks of their own.
+    Fields { tool: String, begun: bool },
+    /// In the value of one: `searched` bytes of it have no end in them.
+    Field { tool: String, begun: bool, key: String, searched: usize },
     /// Before the closing mark.
     Close,
 }
@@ -86,7 +114,9 @@ pub(super) enum Outcome {
 impl Call {
     pub(super) fn new(form: Form) -> Self {
         let taken = match form {
-            Form::Tagged { open, .. } | Form::Named { open, .. } => open.to_owned(),
+            Form::Tagged { open, .. } | Form::Named { open, .. } | Form::Fields(Fields { open, .. }) => {
+                open.to_owned()
+            }
             Form::Bare => String::new(),
         };
         Self { form, phase: Phase::Head, in_list: false, taken }
@@ -111,6 +141,7 @@ impl Call {
         match &mut self.phase {
             Phase::Head => match self.form {
                 Form::Named { before, after, .. } => self.name(before, after, held, last, calls, out),
+                Form::Fields(fields) => self.name_of_fields(fields, held, last, calls, out),
                 Form::Tagged { .. } | Form::Bare => self.head(held, last, calls, out),
             },
             Phase::Whole(scanner, object) => {
@@ -166,10 +197,14 @@ impl Call {
                 self.phase = self.after_object();
                 Outcome::Again
             }
+            Phase::Fields { .. } | Phase::Field { .. } => match self.form {
+                Form::Fields(fields) => self.fields(fields, held, last, calls, out),
+                Form::Tagged { .. } | Form::Named { .. } | Form::Bare => Outcome::Done,
+            },
             Phase::Close => {
                 let close = match self.form {
                     Form::Tagged { close, .. } | Form::Named { close, .. } => close,
-                    Form::Bare => "",
+                    Form::Fields(_) | Form::Bare => "",
                 };
                 let trimmed = held.trim_start();
                 if !last && !close.is_empty() && trimmed.len() < close.len() && close.starts_with(trimmed) {
@@ -212,6 +247,85 @@ impl Call {
         Outcome::Again
     }
 
+    fn name_of_fields(
+        &mut self,
+        fields: Fields,
+        held: &mut String,
+        last: bool,
+        calls: &mut Calls,
+        out: &mut Vec<Piece>,
+    ) -> Outcome {
+        let start = held.len() - held.trim_start().len();
+        let Some((end, mark)) =
+            held[start..].char_indices().find(|(_, mark)| fields.name_ends.contains(mark))
+        else {
+            let is_none = last || held.len() > NAME_BYTES_MAX;
+            return if is_none { self.give_back(held) } else { Outcome::Wait };
+        };
+        let tool = held[start..start + end].trim().to_owned();
+        if tool.is_empty() || tool.len() > NAME_BYTES_MAX {
+            return self.give_back(held);
+        }
+        held.drain(..start + end + if mark == '<' { 0 } else { mark.len_utf8() });
+        self.taken.clear();
+        calls.begin(tool.clone(), out);
+        self.phase = Phase::Fields { tool, begun: false };
+        Outcome::Again
+    }
+
+    fn fields(
+        &mut self,
+        fields: Fields,
+        held: &mut String,
+        last: bool,
+        calls: &mut Calls,
+        out: &mut Vec<Piece>,
+    ) -> Outcome {
+        let wait = if last { Outcome::Done } else { Outcome::Wait };
+        if let Phase::Field { tool, begun, key, searched } = &mut self.phase {
+            let Some(at) = held[*searched..].find(fields.value_close).map(|at| at + *searched) else {
+                *searched = held.len() - overlap(held, fields.value_close);
+                return wait;
+            };
+            // The marks stand on lines of their own, or they do not.
+            let value = held[..at].strip_prefix('\n').unwrap_or(&held[..at]);
+            let value = calls.argument(tool, key, value.strip_suffix('\n').unwrap_or(value));
+            let before = if *begun { ", " } else { "{" };
+            calls.more(&format!("{before}{}: {value}", Value::from(key.as_str())), out);
+            held.drain(..at + fields.value_close.len());
+            self.phase = Phase::Fields { tool: std::mem::take(tool), begun: true };
+            return Outcome::Again;
+        }
+        let Phase::Fields { tool, begun } = &mut self.phase else { return Outcome::Done };
+        skip_space(held);
+        if let Some(rest) = held.strip_prefix(fields.key_open) {
+            let Some((key, rest)) = rest.split_once(fields.key_close) else { return wait };
+            let rest = if fields.value_open.is_empty() { rest } else { rest.trim_start() };
+            let Some(rest) = rest.strip_prefix(fields.value_open) else {
+                if fields.value_open.starts_with(rest) {
+                    return wait;
+                }
+                // A key without a value.
+                calls.more(if *begun { "}" } else { "{}" }, out);
+                return Outcome::Done;
+            };
+            let (tool, begun, key) = (std::mem::take(tool), *begun, key.trim().to_owned());
+            *held = rest.to_owned();
+            self.phase = Phase::Field { tool, begun, key, searched: 0 };
+            return Outcome::Again;
+        }
+        let may_come = [fields.key_open, fields.close].iter().any(|mark| mark.starts_with(held.as_str()));
+        if may_come && !(last && held.is_empty()) {
+            return wait;
+        }
+        // Its end, or something that is no part of it.
+        calls.more(if *begun { "}" } else { "{}" }, out);
+        if let Some(rest) = held.strip_prefix(fields.close) {
+            *held = rest.to_owned();
+        }
+        Outcome::Done
+    }
+
     fn head(&mut self, held: &mut String, last: bool, calls: &mut Calls, out: &mut Vec<Piece>) -> Outcome {
         let trimmed = held.trim_start();
         let space = held.len() - trimmed.len();
@@ -236,7 +350,9 @@ impl Call {
         }
         match json::head(trimmed) {
             Begin::Open if !last => Outcome::Wait,
-            Begin::Is(head) if self.form != Form::Bare || calls.tools.contains(&head.name) => {
+            Begin::Is(head)
+                if self.form != Form::Bare || calls.tools.iter().any(|tool| tool.name == head.name) =>
+            {
                 held.drain(..space + head.length);
                 self.taken.clear();
                 calls.begin(head.name, out);

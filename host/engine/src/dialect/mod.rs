@@ -7,6 +7,7 @@ mod call;
 mod json;
 mod reader;
 
+pub(crate) use call::Tool;
 pub(crate) use reader::{Piece, Reader, Wanted};
 
 /// A family of models, by how it marks thinking and calls of tools.
@@ -38,6 +39,21 @@ enum Form {
     Bare,
     /// `OPEN … BEFORE name AFTER {…} CLOSE`: the name stands outside of the arguments.
     Named { open: &'static str, before: &'static str, after: &'static str, close: &'static str },
+    /// `OPEN name` and then each argument between marks of its own.
+    Fields(Fields),
+}
+
+/// The marks of a call whose arguments are no JSON: `KEY_OPEN key KEY_CLOSE VALUE_OPEN value VALUE_CLOSE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fields {
+    open: &'static str,
+    /// What ends the name; it is part of the next mark if it is `<`.
+    name_ends: &'static [char],
+    key_open: &'static str,
+    key_close: &'static str,
+    value_open: &'static str,
+    value_close: &'static str,
+    close: &'static str,
 }
 
 /// What the names of calls look like. Some templates refuse others.
@@ -49,6 +65,28 @@ enum Ids {
     Nine,
 }
 
+/// `<function=add>\n<parameter=a>\n1\n</parameter>\n</function>`, as Qwen3-Coder writes it.
+const PARAMETERS: Fields = Fields {
+    open: "<function=",
+    name_ends: &['>'],
+    key_open: "<parameter=",
+    key_close: ">",
+    value_open: "",
+    value_close: "</parameter>",
+    close: "</function>",
+};
+
+/// `<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n</tool_call>`, as GLM 4.5 and later write it.
+const KEYS_AND_VALUES: Fields = Fields {
+    open: "<tool_call>",
+    name_ends: &['\n', '<'],
+    key_open: "<arg_key>",
+    key_close: "</arg_key>",
+    value_open: "<arg_value>",
+    value_close: "</arg_value>",
+    close: "</tool_call>",
+};
+
 const THINK: Option<Thinking> = Some(Thinking { open: "<think>", close: "</think>" });
 const TOOL_CALL: Form = Form::Tagged { open: "<tool_call>", close: "</tool_call>" };
 
@@ -57,7 +95,7 @@ const fn dialect(name: &'static str, calls: &'static [Form]) -> Dialect {
 }
 
 /// All dialects, and what in a template tells them. The first that fits is it.
-const DIALECTS: [(&[&str], Dialect); 11] = [
+const DIALECTS: [(&[&str], Dialect); 13] = [
     (&["<|channel|>", "<|message|>"], Dialect { channels: true, ..dialect("harmony", &[]) }),
     (
         &["<｜tool▁call▁begin｜>", "```json"],
@@ -104,6 +142,14 @@ const DIALECTS: [(&[&str], Dialect); 11] = [
         Dialect { ids: Ids::Nine, ..dialect("mistral", &[Form::Tagged { open: "[TOOL_CALLS]", close: "" }]) },
     ),
     (&["<|tool_call|>"], dialect("granite", &[Form::Tagged { open: "<|tool_call|>", close: "" }])),
+    (
+        &["<function=", "<parameter="],
+        Dialect {
+            noise: &["<tool_call>", "</tool_call>"],
+            ..dialect("qwen3-coder", &[Form::Fields(PARAMETERS)])
+        },
+    ),
+    (&["<arg_key>"], dialect("glm", &[Form::Fields(KEYS_AND_VALUES)])),
     (
         &["<function="],
         dialect(
@@ -166,6 +212,11 @@ impl Dialect {
             match *form {
                 Form::Tagged { open, close } => marks.extend([open, close]),
                 Form::Named { open, before, after, close } => marks.extend([open, before, after, close]),
+                Form::Fields(Fields {
+                    open, key_open, key_close, value_open, value_close, close, ..
+                }) => {
+                    marks.extend([open, key_open, key_close, value_open, value_close, close]);
+                }
                 Form::Bare => {}
             }
         }
@@ -196,6 +247,8 @@ mod tests {
             ("<｜tool▁call▁begin｜>{{ name }}<｜tool▁sep｜> </think>", "deepseek-v3.1", true),
             ("only with <|tool_call|> followed by", "granite", false),
             ("<function=example>", "functionary", false),
+            ("<tool_call>\n<function=example>\n<parameter=x>", "qwen3-coder", false),
+            ("<tool_call>{{ name }}\n<arg_key> </think>", "glm", true),
             ("<|start|>assistant<|channel|>analysis<|message|> </think>", "harmony", false),
             ("{{ messages }}", "generic", false),
             ("", "generic", false),

@@ -1,7 +1,7 @@
 //! Reads an answer as it comes: thinking, text and calls of tools apart.
 
-use super::call::{Call, Calls, Outcome};
-use super::{Dialect, Form};
+use super::call::{Call, Calls, Outcome, Tool};
+use super::{Dialect, Fields, Form};
 use crate::decoder::overlap;
 use crate::event::ToolDelta;
 
@@ -19,7 +19,7 @@ pub(crate) struct Wanted {
     /// Thinking apart from text.
     pub(crate) reasoning: bool,
     /// Calls of these tools; none where there are none.
-    pub(crate) tools: Vec<String>,
+    pub(crate) tools: Vec<Tool>,
     /// The end of the prompt: some templates open the thinking themselves.
     pub(crate) prompt_end: String,
 }
@@ -177,7 +177,9 @@ impl Reader {
     fn text(&mut self, last: bool, out: &mut Vec<Piece>) -> bool {
         let forms = if self.calls.tools.is_empty() { &[][..] } else { self.dialect.calls };
         let opens = forms.iter().filter_map(|form| match form {
-            Form::Tagged { open, .. } | Form::Named { open, .. } => Some((*open, Some(*form))),
+            Form::Tagged { open, .. } | Form::Named { open, .. } | Form::Fields(Fields { open, .. }) => {
+                Some((*open, Some(*form)))
+            }
             Form::Bare => None,
         });
         let noise = self.dialect.noise.iter().filter(|_| !forms.is_empty()).map(|mark| (*mark, None));

@@ -1,6 +1,7 @@
 //! Answers of each family, and what is read out of them, however they are cut.
 
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 
@@ -91,6 +92,40 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ),
     // Granite
     ("<|tool_call|>", "", "<|tool_call|>[{\"name\": \"add\", \"arguments\": {\"a\": 1}}]", "add({\"a\": 1})"),
+    // Qwen3-Coder
+    (
+        "<function=<parameter=",
+        "",
+        "I add.\n\n<tool_call>\n<function=add>\n<parameter=a>\n1\n</parameter>\n<parameter=s>\n12\n\n3\n</parameter>\n<parameter=f>\nTrue\n</parameter>\n</function>\n</tool_call>\n<tool_call>\n<function=now>\n</function>\n</tool_call>",
+        "I add.add({\"a\": 1, \"s\": \"12\\n\\n3\", \"f\": true})now({})",
+    ),
+    (
+        "<function=<parameter=",
+        "",
+        "<tool_call><function=add><parameter=x>[1, {\"y\": 2}]</parameter><parameter=z>a < b</parameter></function></tool_call> Done.",
+        "add({\"x\": [1,{\"y\":2}], \"z\": \"a < b\"})Done.",
+    ),
+    ("<function=<parameter=", "", "<tool_call>\n<function=add>\n<parameter=s>\nnever en", "add("),
+    (
+        "<function=<parameter=",
+        "",
+        "<tool_call>\n<function=add>\n<parameter=a>\n1\n</parameter>\n",
+        "add({\"a\": 1})",
+    ),
+    // GLM
+    (
+        "<arg_key></think>",
+        "",
+        "<think>Hm.</think>\n<tool_call>add\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n<arg_key>s</arg_key>\n<arg_value>2 < 3</arg_value>\n</tool_call>",
+        "⟨Hm.⟩add({\"a\": 1, \"s\": \"2 < 3\"})",
+    ),
+    (
+        "<arg_key>",
+        "",
+        "<tool_call>now</tool_call><tool_call>add<arg_key>a</arg_key><arg_value>1</arg_value></tool_call>",
+        "now({})add({\"a\": 1})",
+    ),
+    ("<arg_key>", "", "<tool_call>now", "<tool_call>now"),
     // Functionary
     (
         "<function=",
@@ -138,7 +173,10 @@ const CASES: &[(&str, &str, &str, &str)] = &[
 ];
 
 fn reader(template: &str, prompt_end: &str) -> Reader {
-    let tools = vec!["add".to_owned(), "now".to_owned()];
+    let parameters =
+        json!({"properties": {"a": {"type": "integer"}, "s": {"type": "string"}, "f": {"type": "boolean"}}});
+    let tool = |name: &str| Tool { name: name.to_owned(), parameters: parameters.clone() };
+    let tools = vec![tool("add"), tool("now")];
     let wanted = Wanted { reasoning: true, tools, prompt_end: prompt_end.to_owned() };
     Reader::new(Dialect::of_template(template), wanted).unwrap()
 }
