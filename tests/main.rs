@@ -12,6 +12,7 @@ mod sampling;
 mod prefix;
 mod bench;
 mod structured;
+mod embeddings;
 mod model_files;
 mod hostile_plugins;
 mod plugin_life;

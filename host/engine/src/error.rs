@@ -31,6 +31,19 @@ pub enum Error {
         /// The most that fits.
         limit: u32,
     },
+    /// A text to embed is longer than the model takes in one piece.
+    #[error(
+        "text {index} has {tokens} tokens, and the model takes up to {limit} in one piece; shorten it, or serve with \
+         a larger batch and context"
+    )]
+    TextTooLong {
+        /// Which of the request's texts, from 0.
+        index: usize,
+        /// Its tokens.
+        tokens: u32,
+        /// The most that fit.
+        limit: u32,
+    },
     /// The queue is full.
     #[error("the server is busy: {waiting} {what} are waiting, and the limit is {limit}; try again in {} s", .retry_after.as_secs_f64().ceil().max(1.0))]
     Overloaded {

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::model::{
-    Batch, Capabilities, Encode, Error, Info, Layout, Model, Position, Slot, Special, Token, Vocabulary,
+    Batch, Capabilities, Embeds, Encode, Error, Info, Layout, Model, Pooling, Position, Slot, Special, Token,
+    Vocabulary,
 };
 
 /// A vocabulary of the 256 bytes, and `<s>`, `</s>`, `<|im_start|>`, `<|im_end|>` behind them.
@@ -78,7 +79,7 @@ impl Vocabulary for ByteVocabulary {
             Special::Bos => Some(256),
             Special::Eos => Some(Self::EOS),
             Special::Eot => Some(259),
-            Special::ThinkStart | Special::ThinkEnd => None,
+            _ => None,
         }
     }
 }
@@ -153,6 +154,8 @@ impl ScriptedModel {
             batch_tokens_max: 128,
             chunk_tokens: 32,
             chat_template: None,
+            rerank_template: None,
+            embeds: None,
             capabilities: Capabilities {
                 layout: Layout::Streams,
                 partial_removal: true,
@@ -170,6 +173,16 @@ impl ScriptedModel {
             rows: Vec::new(),
             log: Log::default(),
         }
+    }
+
+    /// A model that embeds: a row is the tokens of the text, the first and the last of them, and 1; without pooling
+    /// that is so for each token by itself; a reranker's score is the last token.
+    #[must_use]
+    pub fn embedding(slots: u32, pooling: Pooling) -> Self {
+        let mut model = Self::new(slots, &[]);
+        let width = if pooling == Pooling::Rank { 1 } else { 4 };
+        model.info.embeds = Some(Embeds { pooling, width, tokens_max: model.info.batch_tokens_max });
+        model
     }
 
     /// Makes each decode take time.
@@ -272,6 +285,40 @@ impl Model for ScriptedModel {
 
     fn logits(&self, row: usize) -> &[f32] {
         &self.rows[row]
+    }
+
+    fn embed(&mut self, texts: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, Error> {
+        let Some(Embeds { pooling, .. }) = self.info.embeds else {
+            let architecture = self.info.architecture.clone();
+            return Err(Error::Unsupported { operation: "make embeddings", architecture });
+        };
+        let tokens: usize = texts.iter().map(Vec::len).sum();
+        assert!(tokens <= self.info.batch_tokens_max as usize, "a batch of {tokens}");
+        assert!(texts.len() <= self.info.slots as usize, "{} texts", texts.len());
+        std::thread::sleep(self.delay);
+        let fails = self.log.update(|record| {
+            let mut batch = Batch::default();
+            for (slot, text) in (0..).zip(texts) {
+                (0..).zip(text).for_each(|(position, &token)| batch.push(token, position, slot, true));
+            }
+            record.batches.push(batch);
+            let fails = record.failures_left > 0;
+            record.failures_left = record.failures_left.saturating_sub(1);
+            fails
+        });
+        if fails {
+            return Err(Error::Decode("the script says so".into()));
+        }
+        #[expect(clippy::cast_precision_loss, reason = "tokens and texts are small")]
+        let row = |text: &[Token]| {
+            let (first, last) = (text[0] as f32, text[text.len() - 1] as f32);
+            if pooling == Pooling::Rank { vec![last] } else { vec![text.len() as f32, first, last, 1.0] }
+        };
+        let rows = |text: &Vec<Token>| match pooling {
+            Pooling::None => text.chunks(1).flat_map(row).collect(),
+            _ => row(text),
+        };
+        Ok(texts.iter().map(rows).collect())
     }
 
     fn remove(&mut self, slot: Slot, from: Position) -> Result<(), Error> {

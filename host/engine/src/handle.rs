@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use crate::Error;
 use crate::builtin::jinja::JinjaTemplate;
 use crate::dialect::Dialect;
+use crate::embedding::{self, Embedder, Embedding, Text};
 use crate::grammar::Compiler;
 use crate::latency::Latencies;
 use crate::model::{Encode, Info, Model, Token, Vocabulary};
@@ -14,7 +15,7 @@ use crate::options::Options;
 use crate::pipeline::{self, Generation};
 use crate::queue::{self, Queue};
 use crate::request::{Chat, GenerateRequest};
-use crate::shared::{Gauges, Shared, Status};
+use crate::shared::{Gauges, Shared, SlotStatus, Status};
 use crate::worker::Worker;
 
 /// A model being served. Dropping it refuses new requests, lets those in flight end, and waits for them.
@@ -43,25 +44,34 @@ impl Engine {
         let dialect = dialect(&options, template.source())?;
         let marks = marks(dialect, vocabulary.as_ref());
         let end_tokens = (0..info.vocabulary_size).filter(|&token| vocabulary.is_end(token)).collect();
-        let queue = Arc::new(Queue::new(queue::Limits {
+        let limits = queue::Limits {
             requests: options.queue_limit,
             tokens: options.queue_tokens_limit,
             priority_step: options.priority_step,
-        }));
-        let gauges = Arc::new(Gauges::default());
+        };
+        let (queue, texts) = (Arc::new(Queue::new(limits)), Arc::new(Queue::new(limits)));
+        let gauges = Arc::new(Gauges::of_slots(info.slots));
         // One wake-up that waits is as good as many.
         let (wake, woken) = crossbeam_channel::bounded(1);
-        let worker = Worker::new(model, options.clone(), Arc::clone(&queue), woken, Arc::clone(&gauges));
-        let closing = Arc::clone(&queue);
+        let work: Box<dyn FnOnce() + Send> = if info.embeds.is_some() {
+            let embedder = Embedder::new(model, Arc::clone(&texts), woken, Arc::clone(&gauges));
+            Box::new(move || embedder.run())
+        } else {
+            let worker = Worker::new(model, options.clone(), Arc::clone(&queue), woken, Arc::clone(&gauges));
+            Box::new(move || worker.run())
+        };
+        let (closing, closing_texts) = (Arc::clone(&queue), Arc::clone(&texts));
         let thread = std::thread::Builder::new().name("minerva-engine".into());
         let worker = thread
             .spawn(move || {
                 // Whatever breaks in here, no request may wait for ever: the readers' channels close with it.
-                if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
+                if catch_unwind(AssertUnwindSafe(work)).is_err() {
                     tracing::error!("the engine's worker panicked; the engine serves no more");
                 }
                 closing.close();
+                closing_texts.close();
                 while closing.pop().is_some() {}
+                while closing_texts.pop().is_some() {}
             })
             .map_err(|error| Error::Internal(format!("the engine's thread could not be started: {error}")))?;
         let grammars = Arc::new(Compiler::new(Arc::clone(&vocabulary), options.grammar.clone()));
@@ -75,6 +85,7 @@ impl Engine {
             end_tokens,
             options,
             queue,
+            texts,
             wake,
             gauges,
         };
@@ -112,8 +123,7 @@ fn marks(dialect: Dialect, vocabulary: &dyn Vocabulary) -> Arc<[Token]> {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.handle.shared.queue.close();
-        self.handle.shared.wake();
+        self.handle.close();
         if let Some(worker) = self.worker.take() {
             let _ = worker.join();
         }
@@ -151,6 +161,19 @@ impl Handle {
         answers: usize,
     ) -> Result<Vec<Generation>, Error> {
         pipeline::generate(Arc::clone(&self.shared), request, answers).await
+    }
+
+    /// What the model makes of each of some texts, in their order. Texts of several requests are computed together.
+    /// Dropping the future cancels.
+    ///
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`model::Error::Unsupported`](crate::model::Error::Unsupported) where the model was not loaded for it; the
+    /// limits of [`Options`] and of the model; and what can go wrong with any request.
+    pub async fn embed(&self, texts: Vec<Text>) -> Result<Vec<Embedding>, Error> {
+        embedding::embed(&self.shared, texts).await
     }
 
     /// The prompt that the model's own template makes of a conversation, as text.
@@ -209,9 +232,22 @@ impl Handle {
         self.shared.gauges.latencies.read()
     }
 
+    /// What each of the model's sequences is used for.
+    #[must_use]
+    pub fn slots(&self) -> Vec<SlotStatus> {
+        self.shared.slots()
+    }
+
+    /// The Jinja template that conversations become prompts by.
+    #[must_use]
+    pub fn chat_template(&self) -> &str {
+        self.shared.template.source()
+    }
+
     /// Refuses new requests from now on; those in flight go on.
     pub fn close(&self) {
         self.shared.queue.close();
+        self.shared.texts.close();
         self.shared.wake();
     }
 }

@@ -45,6 +45,11 @@ pub struct Info {
     pub chunk_tokens: u32,
     /// The model's own Jinja chat template, if its file has one.
     pub chat_template: Option<String>,
+    /// The text that a reranker wants a query and a document put into, at `{query}` and `{document}`, if its file
+    /// has one.
+    pub rerank_template: Option<String>,
+    /// What it makes of whole texts, where it was loaded for that. Such a model generates no text.
+    pub embeds: Option<Embeds>,
     /// What can be done to its sequences.
     pub capabilities: Capabilities,
 }
@@ -71,6 +76,46 @@ pub enum Layout {
     Streams,
     /// One pool that all slots share: every token attends over the pool's highest used cell.
     Unified,
+}
+
+/// What [`Model::embed`] makes of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Embeds {
+    /// How the tokens of a text become one row.
+    pub pooling: Pooling,
+    /// The numbers of a row: the width of the network's output, or the classes of a reranker.
+    pub width: u32,
+    /// The most tokens of one text: it is computed in one piece.
+    pub tokens_max: u32,
+}
+
+/// How the tokens of a text become one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// They do not: a row for each.
+    None,
+    /// Their mean.
+    Mean,
+    /// The row of the first.
+    Cls,
+    /// The row of the last.
+    Last,
+    /// The scores of a head that judges a query and a document.
+    Rank,
+}
+
+impl Pooling {
+    /// llama.cpp's name for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Mean => "mean",
+            Self::Cls => "cls",
+            Self::Last => "last",
+            Self::Rank => "rank",
+        }
+    }
 }
 
 /// The tokens of one [`Model::decode`], as columns. All columns have the same length.
@@ -145,6 +190,21 @@ pub trait Model: Send {
     /// If there is no such row.
     fn logits(&self, row: usize) -> &[f32];
 
+    /// What the network makes of each of some whole texts, none of which is kept: [`Embeds::width`] numbers, or so
+    /// many for each token where they are not pooled. Neither scaled nor cut.
+    ///
+    /// The texts have 1 to [`Embeds::tokens_max`] tokens each. What fits into one batch of [`Info::slots`] texts and
+    /// [`Info::batch_tokens_max`] tokens is computed together.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] where [`Info::embeds`] is none.
+    fn embed(&mut self, texts: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, Error> {
+        let _ = texts;
+        let architecture = self.info().architecture.clone();
+        Err(Error::Unsupported { operation: "make embeddings unless they are loaded for it", architecture })
+    }
+
     /// Forgets a slot from a position to its end. `from` 0 empties it, which always works.
     ///
     /// # Errors
@@ -191,6 +251,18 @@ pub enum Special {
     ThinkStart,
     /// Closes a block of thinking.
     ThinkEnd,
+    /// Between two texts that an encoder compares.
+    Separator,
+    /// In front of what stands before a gap to fill (fill in the middle).
+    FimPrefix,
+    /// In front of what stands behind the gap.
+    FimSuffix,
+    /// Where the filling begins.
+    FimMiddle,
+    /// In front of the name of a repository.
+    FimRepository,
+    /// In front of the name of a file.
+    FimFile,
 }
 
 /// How text becomes tokens.
@@ -226,6 +298,13 @@ pub trait Vocabulary: Send + Sync {
 
     /// The token with a role, if the model has one.
     fn special(&self, role: Special) -> Option<Token>;
+
+    /// Whether the model wants a token around texts: [`Special::Bos`] in front, [`Special::Eos`] behind,
+    /// [`Special::Separator`] between two.
+    fn adds(&self, role: Special) -> bool {
+        let _ = role;
+        false
+    }
 
     /// Tokens to the bytes they stand for, control tokens left out.
     fn decode(&self, tokens: &[Token]) -> Vec<u8> {

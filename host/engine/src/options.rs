@@ -37,6 +37,10 @@ pub struct Options {
     pub prefix_cache_bytes: u64,
     /// What grammars may cost.
     pub grammar: grammar::Limits,
+    /// Most texts of one request for embeddings. Default 2,048.
+    pub embed_texts_max: usize,
+    /// Most tokens of them together. Default 1,048,576.
+    pub embed_tokens_max: usize,
     /// The Jinja chat template, instead of the model's own.
     pub chat_template: Option<String>,
     /// The name of the [`Dialect`](crate::dialect::Dialect) in which the model calls tools, instead of the one that
@@ -59,6 +63,8 @@ impl Default for Options {
             prefix_cache: true,
             prefix_cache_bytes: 1 << 30,
             grammar: grammar::Limits::default(),
+            embed_texts_max: 2_048,
+            embed_tokens_max: 1 << 20,
             chat_template: None,
             dialect: None,
         }

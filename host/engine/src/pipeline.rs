@@ -20,7 +20,7 @@ use crate::decoder::TextDecoder;
 use crate::dialect::{Piece, Reader, Tool, Wanted};
 use crate::event::{Event, FinishReason, Finished, Text, TokenLogprob, Usage};
 use crate::grammar::{self, Grammar};
-use crate::model::{Encode, Token, Vocabulary};
+use crate::model::{self, Encode, Token, Vocabulary};
 use crate::plugin::{self, Chunk, Fault, Kind, OnFault, Part, Prompt, Report, SessionContext};
 use crate::processing::{Item, Pipe};
 use crate::queue::Ticket;
@@ -79,6 +79,11 @@ pub(crate) async fn generate(
     request: GenerateRequest,
     answers: usize,
 ) -> Result<Vec<Generation>, Error> {
+    if shared.info.embeds.is_some() {
+        let architecture = shared.info.architecture.clone();
+        let operation = "generate text when they are loaded for embeddings";
+        return Err(Error::Model(model::Error::Unsupported { operation, architecture }));
+    }
     let preparing = Arc::clone(&shared);
     let Params { priority, tenant, deadlines, .. } = request.params;
     let prepared = blocking(move || prepare(&preparing, request, answers)).await?;
@@ -347,7 +352,7 @@ fn draw_seed() -> u64 {
     RandomState::new().hash_one(0) >> 11
 }
 
-fn length(tokens: &[Token]) -> u32 {
+pub(crate) fn length(tokens: &[Token]) -> u32 {
     u32::try_from(tokens.len()).unwrap_or(u32::MAX)
 }
 

@@ -200,6 +200,11 @@ impl Sequence {
         late(self.deadlines, next, now - self.submitted).filter(|_| self.finishing.is_none())
     }
 
+    /// The most tokens that may still come.
+    pub(crate) fn tokens_left(&self) -> u32 {
+        self.tokens_left
+    }
+
     pub(crate) fn slot(&self) -> Slot {
         self.owner.slot
     }

@@ -1,13 +1,15 @@
 //! What the handles, the requests' tasks and the worker share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
 use crate::Error;
 use crate::builtin::jinja::JinjaTemplate;
 use crate::dialect::Dialect;
+use crate::embedding;
 use crate::event::FinishReason;
 use crate::grammar::Compiler;
 use crate::latency::Recorder;
@@ -28,6 +30,8 @@ pub(crate) struct Shared {
     pub end_tokens: Arc<[Token]>,
     pub options: Options,
     pub queue: Arc<Queue<Submission>>,
+    /// Of a model that embeds: what waits for it.
+    pub texts: Arc<Queue<embedding::Submission>>,
     pub wake: Sender<()>,
     pub gauges: Arc<Gauges>,
 }
@@ -53,6 +57,37 @@ pub(crate) struct Gauges {
     pub saved_bytes: AtomicU64,
     pub sequences_restored: AtomicU64,
     pub sequences_evicted: AtomicU64,
+    /// One place a slot; written by the worker only.
+    pub slots: Vec<SlotGauge>,
+}
+
+impl Gauges {
+    pub(crate) fn of_slots(slots: u32) -> Self {
+        Self { slots: (0..slots).map(|_| SlotGauge::default()).collect(), ..Self::default() }
+    }
+}
+
+/// What the worker tells of a slot.
+#[derive(Default)]
+pub(crate) struct SlotGauge {
+    /// Counts requests from 1; 0 where none is running.
+    pub request: AtomicU64,
+    pub tokens_held: AtomicUsize,
+    pub tokens_left: AtomicUsize,
+    pub generating: AtomicBool,
+}
+
+/// What a sequence of the model is used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotStatus {
+    /// The request that has it, counted from 1 since the start.
+    pub request: Option<u64>,
+    /// Whether its prompt is decoded.
+    pub generating: bool,
+    /// The tokens that it holds; of an idle one, those that lie ready for a prompt that begins with them.
+    pub tokens_held: usize,
+    /// The most tokens that its request may still generate.
+    pub tokens_left: usize,
 }
 
 /// What an engine is doing.
@@ -109,12 +144,15 @@ pub struct Status {
 impl Shared {
     /// Puts requests into the queue: all of them or none.
     pub(crate) fn submit(&self, submissions: Vec<Submission>, ticket: Ticket) -> Result<(), Error> {
-        self.queue.push(submissions, ticket).map_err(|refused| match refused {
-            Refused::Full { what, waiting, limit, retry_after } => {
-                Error::Overloaded { what, waiting, limit, retry_after }
-            }
-            Refused::Closed => Error::ShuttingDown,
-        })?;
+        self.queue.push(submissions, ticket).map_err(refused)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Puts texts into the queue of a model that embeds.
+    pub(crate) fn submit_texts(&self, submission: embedding::Submission) -> Result<(), Error> {
+        let ticket = Ticket { priority: 0, tenant: 0, tokens: submission.tokens(), came: Instant::now() };
+        self.texts.push(vec![submission], ticket).map_err(refused)?;
         self.wake();
         Ok(())
     }
@@ -131,7 +169,7 @@ impl Shared {
         Status {
             slots: info.slots as usize,
             running: gauges.running.load(Ordering::Relaxed),
-            waiting: queue.len(),
+            waiting: queue.len() + self.texts.len(),
             queue_limit: options.queue_limit,
             waiting_tokens: queue.tokens(),
             queue_tokens_limit: options.queue_tokens_limit,
@@ -158,8 +196,27 @@ impl Shared {
         }
     }
 
+    pub(crate) fn slots(&self) -> Vec<SlotStatus> {
+        let read = |slot: &SlotGauge| SlotStatus {
+            request: Some(slot.request.load(Ordering::Relaxed)).filter(|request| *request > 0),
+            generating: slot.generating.load(Ordering::Relaxed),
+            tokens_held: slot.tokens_held.load(Ordering::Relaxed),
+            tokens_left: slot.tokens_left.load(Ordering::Relaxed),
+        };
+        self.gauges.slots.iter().map(read).collect()
+    }
+
     /// Makes the worker look around.
     pub(crate) fn wake(&self) {
         let _ = self.wake.try_send(());
+    }
+}
+
+fn refused(refused: Refused) -> Error {
+    match refused {
+        Refused::Full { what, waiting, limit, retry_after } => {
+            Error::Overloaded { what, waiting, limit, retry_after }
+        }
+        Refused::Closed => Error::ShuttingDown,
     }
 }

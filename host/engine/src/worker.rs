@@ -85,6 +85,7 @@ impl Worker {
             self.sweep();
             self.admit();
             self.close_gap();
+            self.show();
             let demands = self.demands();
             if !demands.is_empty() {
                 self.step(&demands);
@@ -97,6 +98,23 @@ impl Worker {
             } else {
                 self.wait();
             }
+        }
+    }
+
+    /// Tells what each slot is used for.
+    fn show(&self) {
+        for (slot, (gauge, sequence)) in self.gauges.slots.iter().zip(&self.sequences).enumerate() {
+            let (request, generating, held, left) = match sequence {
+                None => (0, false, self.cache.tokens(slot).len(), 0),
+                Some(sequence) => {
+                    let (held, left) = (sequence.position as usize, sequence.tokens_left() as usize);
+                    (sequence.owner.sequence, sequence.is_generating(), held, left)
+                }
+            };
+            gauge.request.store(request, Ordering::Relaxed);
+            gauge.generating.store(generating, Ordering::Relaxed);
+            gauge.tokens_held.store(held, Ordering::Relaxed);
+            gauge.tokens_left.store(left, Ordering::Relaxed);
         }
     }
 

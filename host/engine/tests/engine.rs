@@ -2,6 +2,8 @@
 
 #[path = "engine/cache.rs"]
 mod cache;
+#[path = "engine/embedding.rs"]
+mod embedding;
 mod grammar;
 mod sampling;
 

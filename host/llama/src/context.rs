@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use llama_cpp_sys_2 as sys;
-use minerva_engine::model::Batch;
+use minerva_engine::model::{Batch, Pooling};
 
 use crate::weights::Weights;
 use crate::{FlashAttention, KvType, log};
@@ -29,8 +29,8 @@ pub(crate) struct Settings {
     pub(crate) sliding_window_full: bool,
     pub(crate) offload: bool,
     pub(crate) embeddings: bool,
-    /// Average the tokens of a sequence, because the model does not say how to pool.
-    pub(crate) pool_mean: bool,
+    /// How the tokens of a sequence become one row, where the file does not decide it.
+    pub(crate) pooling: Option<Pooling>,
 }
 
 /// How a decode ended: llama.cpp's return code, given its meaning.
@@ -147,18 +147,42 @@ impl Context {
         }
     }
 
-    /// The pooled embedding of a sequence of the last batch.
-    pub(crate) fn embedding(&self, slot: u32) -> Option<&[f32]> {
+    /// How the tokens of a sequence become one row, and how many numbers it has.
+    pub(crate) fn pooling(&self) -> (Pooling, u32) {
         let (raw, model) = (self.raw.as_ptr(), self.weights.raw());
-        // SAFETY: plain getters; the row has one number for each class of a reranker, else the width of the output,
-        // and stays until the next decode.
+        // SAFETY: plain getters on a live context and its model.
+        let (pooling, classes, width) = unsafe {
+            (
+                sys::llama_pooling_type(raw),
+                sys::llama_model_n_cls_out(model),
+                sys::llama_model_n_embd_out(model).unsigned_abs(),
+            )
+        };
+        match pooling {
+            sys::LLAMA_POOLING_TYPE_MEAN => (Pooling::Mean, width),
+            sys::LLAMA_POOLING_TYPE_CLS => (Pooling::Cls, width),
+            sys::LLAMA_POOLING_TYPE_LAST => (Pooling::Last, width),
+            sys::LLAMA_POOLING_TYPE_RANK => (Pooling::Rank, classes),
+            _ => (Pooling::None, width),
+        }
+    }
+
+    /// The pooled row of a sequence of the last batch.
+    pub(crate) fn embedding_of_slot(&self, slot: u32) -> Option<&[f32]> {
+        let (_, width) = self.pooling();
+        // SAFETY: the row has `width` numbers and stays until the next decode, which needs `&mut`.
         unsafe {
-            let width = if sys::llama_pooling_type(raw) == sys::LLAMA_POOLING_TYPE_RANK {
-                sys::llama_model_n_cls_out(model)
-            } else {
-                sys::llama_model_n_embd_out(model).unsigned_abs()
-            };
-            let row = sys::llama_get_embeddings_seq(raw, slot.cast_signed());
+            let row = sys::llama_get_embeddings_seq(self.raw.as_ptr(), slot.cast_signed());
+            (!row.is_null()).then(|| std::slice::from_raw_parts(row, width as usize))
+        }
+    }
+
+    /// The row of a token of the last batch, where rows are not pooled.
+    pub(crate) fn embedding_of_token(&self, token: i32) -> Option<&[f32]> {
+        let (_, width) = self.pooling();
+        // SAFETY: as above.
+        unsafe {
+            let row = sys::llama_get_embeddings_ith(self.raw.as_ptr(), token);
             (!row.is_null()).then(|| std::slice::from_raw_parts(row, width as usize))
         }
     }
@@ -261,8 +285,14 @@ fn parameters(settings: &Settings) -> sys::llama_context_params {
     params.offload_kqv = settings.offload;
     params.op_offload = settings.offload;
     params.embeddings = settings.embeddings;
-    if settings.pool_mean {
-        params.pooling_type = sys::LLAMA_POOLING_TYPE_MEAN;
+    if let Some(pooling) = settings.pooling {
+        params.pooling_type = match pooling {
+            Pooling::None => sys::LLAMA_POOLING_TYPE_NONE,
+            Pooling::Mean => sys::LLAMA_POOLING_TYPE_MEAN,
+            Pooling::Cls => sys::LLAMA_POOLING_TYPE_CLS,
+            Pooling::Last => sys::LLAMA_POOLING_TYPE_LAST,
+            Pooling::Rank => sys::LLAMA_POOLING_TYPE_RANK,
+        };
     }
     // Timing for llama.cpp's own report, which nobody asks for.
     params.no_perf = true;

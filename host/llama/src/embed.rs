@@ -1,54 +1,69 @@
 //! Embeddings and scores: what a model makes of a whole text.
 
-use minerva_engine::model::{Batch, Error, Token};
+use minerva_engine::model::{Batch, Embeds, Error, Pooling, Token};
 
 use crate::log;
 use crate::model::Llama;
 
 impl Llama {
-    /// The embedding of each of some texts, as the model pools it; for a reranker its scores.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unsupported`] unless loaded for embeddings, and where a text is longer than a batch.
-    pub fn embed(&mut self, texts: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, Error> {
-        if !self.embeddings {
+    /// The rows of each of some texts, as many together as a batch holds.
+    pub(crate) fn embed_all(&mut self, texts: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, Error> {
+        let Some(Embeds { pooling, tokens_max, .. }) = self.info.embeds else {
             return Err(self.unsupported("make embeddings unless they are loaded for it"));
-        }
-        let limit = self.info.batch_tokens_max as usize;
-        let mut embeddings = Vec::with_capacity(texts.len());
+        };
+        let (limit, slots) = (self.info.batch_tokens_max as usize, self.info.slots as usize);
+        let mut rows = Vec::with_capacity(texts.len());
         let mut batch = Batch::default();
-        let mut group = 0;
+        let mut group: Vec<usize> = Vec::new();
         for (index, text) in texts.iter().enumerate() {
-            if text.is_empty() || text.len() > limit {
-                let why = format!("a text of {} tokens; an embedding takes 1 to {limit}", text.len());
+            if text.is_empty() || text.len() > tokens_max as usize {
+                let why = format!("a text of {} tokens; an embedding takes 1 to {tokens_max}", text.len());
                 return Err(Error::Decode(why));
             }
+            let slot = u32::try_from(group.len()).unwrap_or(u32::MAX);
             for (position, &token) in (0..).zip(text) {
-                batch.push(token, position, group, true);
+                batch.push(token, position, slot, true);
             }
-            group += 1;
+            group.push(text.len());
             let full = texts.get(index + 1).is_none_or(|next| batch.len() + next.len() > limit);
-            if full || group == self.info.slots {
-                self.embed_batch(&batch, group, &mut embeddings)?;
+            if full || group.len() == slots {
+                let computed = self.embed_batch(&batch, &group, pooling, &mut rows);
+                for slot in (0..).take(group.len()) {
+                    self.context.remove(slot, 0);
+                }
+                computed?;
                 batch.clear();
-                group = 0;
+                group.clear();
             }
         }
-        Ok(embeddings)
+        Ok(rows)
     }
 
-    fn embed_batch(&mut self, batch: &Batch, group: u32, into: &mut Vec<Vec<f32>>) -> Result<(), Error> {
+    /// One batch; `group` has the length of each text in it.
+    fn embed_batch(
+        &mut self,
+        batch: &Batch,
+        group: &[usize],
+        pooling: Pooling,
+        rows: &mut Vec<Vec<f32>>,
+    ) -> Result<(), Error> {
         self.validate(batch)?;
         let (decoded, cause) = log::complaints(|| {
             if self.context.has_memory() { self.context.decode(batch) } else { self.context.encode(batch) }
         });
         self.judge(decoded, batch, &cause)?;
-        for slot in 0..group {
-            let row = self.context.embedding(slot);
-            into.push(row.ok_or_else(|| self.unsupported("pool their embeddings"))?.to_vec());
+        let missing = || self.unsupported("pool their embeddings");
+        let mut tokens = 0..;
+        for (slot, &length) in (0..).zip(group) {
+            let row = if pooling == Pooling::None {
+                let of_tokens =
+                    tokens.by_ref().take(length).map(|token| self.context.embedding_of_token(token));
+                of_tokens.collect::<Option<Vec<_>>>().ok_or_else(missing)?.concat()
+            } else {
+                self.context.embedding_of_slot(slot).ok_or_else(missing)?.to_vec()
+            };
+            rows.push(row);
         }
-        (0..group).for_each(|slot| _ = self.context.remove(slot, 0));
         Ok(())
     }
 }

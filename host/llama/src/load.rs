@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use minerva_engine::model::{Capabilities, Info, Layout};
+use minerva_engine::model::{Capabilities, Embeds, Info, Layout, Pooling};
 
 use crate::context::{Context, Settings};
 use crate::model::Llama;
@@ -68,16 +68,7 @@ pub fn load(options: &Options, mut progress: impl FnMut(f32) -> bool) -> Result<
     ));
     let window = weights.sliding_window().filter(|_| !options.sliding_window_full);
     let vocabulary = Arc::new(vocabulary);
-    Ok(Llama {
-        info,
-        context: running,
-        vocabulary,
-        fingerprint,
-        rows: Vec::new(),
-        window,
-        on_cpu,
-        embeddings,
-    })
+    Ok(Llama { info, context: running, vocabulary, fingerprint, rows: Vec::new(), window, on_cpu })
 }
 
 /// What can be refused before anything is read.
@@ -111,7 +102,6 @@ fn settle(options: &Options, weights: &Weights, context: u32, embeddings: bool) 
         return Err(Error::Options { path: options.path.clone(), cause });
     };
     let threads = if options.threads == 0 { physical_cores() } else { options.threads };
-    let batch = options.batch.max(options.slots);
     let has_gpu = !backend::gpus(options.devices.as_deref())?.is_empty();
     let offload = has_gpu && options.gpu_layers.is_some_and(|layers| layers > 0);
     let flash_attention = match options.flash_attention {
@@ -119,6 +109,14 @@ fn settle(options: &Options, weights: &Weights, context: u32, embeddings: bool) 
         FlashAttention::Auto if !offload => FlashAttention::Off,
         asked => asked,
     };
+    let mut batch = options.batch.max(options.slots);
+    if embeddings {
+        // llama.cpp plans for as many tokens of each sequence, and aborts where that does not come out even.
+        batch = batch.next_multiple_of(options.slots);
+        if batch > context_total {
+            batch = context_total / options.slots * options.slots;
+        }
+    }
     Ok(Settings {
         context_total,
         slots: options.slots,
@@ -134,8 +132,25 @@ fn settle(options: &Options, weights: &Weights, context: u32, embeddings: bool) 
         sliding_window_full: options.sliding_window_full,
         offload,
         embeddings,
-        pool_mean: embeddings && weights.number("pooling_type").is_none_or(|pooling| pooling == 0),
+        pooling: pooling(options, weights, embeddings)?,
     })
+}
+
+/// The file's number for a model with a head of scores.
+const POOLING_RANK: u32 = 4;
+
+/// How tokens are pooled, where the file does not decide it.
+fn pooling(options: &Options, weights: &Weights, embeddings: bool) -> Result<Option<Pooling>, Error> {
+    let own = weights.number("pooling_type");
+    match options.pooling {
+        // Without a head there would be numbers, but no scores.
+        Some(Pooling::Rank) if own != Some(POOLING_RANK) => {
+            let cause = "it is no reranker: it has no head of scores".to_owned();
+            Err(Error::Options { path: options.path.clone(), cause })
+        }
+        Some(pooling) => Ok(Some(pooling)),
+        None => Ok((embeddings && own.is_none_or(|pooling| pooling == 0)).then_some(Pooling::Mean)),
+    }
 }
 
 fn describe(options: &Options, settings: &Settings, running: &Context, context: u32) -> Result<Info, Error> {
@@ -166,6 +181,8 @@ fn describe(options: &Options, settings: &Settings, running: &Context, context: 
         batch_tokens_max,
         chunk_tokens,
         chat_template: weights.metadata("tokenizer.chat_template"),
+        rerank_template: weights.metadata("tokenizer.chat_template.rerank"),
+        embeds: settings.embeddings.then(|| embeds(running, context.min(model.n_ctx_train()))),
         capabilities: Capabilities {
             layout: if settings.kv_unified { Layout::Unified } else { Layout::Streams },
             partial_removal: !recurrent
@@ -187,6 +204,13 @@ fn obstacles(options: &Options, settings: &Settings, recurrent: bool) -> Vec<Str
     ];
     let named = named.into_iter().filter_map(|(is_so, name)| is_so.then(|| name.to_owned()));
     named.chain(kernels::obstacle(&options.path)).collect()
+}
+
+/// What it makes of a text. Positions beyond those that it was trained for may be beyond its table of them.
+fn embeds(running: &Context, context: u32) -> Embeds {
+    let (cells, batch, ubatch) = running.sizes();
+    let (pooling, width) = running.pooling();
+    Embeds { pooling, width, tokens_max: context.min(cells).min(batch).min(ubatch) }
 }
 
 fn device_name(settings: &Settings, options: &Options, layers: u32) -> Result<String, Error> {

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use minerva_engine::model::{self, Batch, Info, Layout, Position, Slot};
+use minerva_engine::model::{self, Batch, Info, Layout, Position, Slot, Token};
 
 use crate::context::{Context, Decoded};
 use crate::log;
@@ -21,7 +21,6 @@ pub struct Llama {
     /// The tokens of a sliding window whose cells are given up once it has passed.
     pub(crate) window: Option<u32>,
     pub(crate) on_cpu: bool,
-    pub(crate) embeddings: bool,
 }
 
 impl Llama {
@@ -79,7 +78,7 @@ impl model::Model for Llama {
     fn decode(&mut self, batch: &Batch) -> Result<(), model::Error> {
         // A decode that fails leaves the rows of the one before: they must not be taken for its own.
         self.rows.clear();
-        if self.embeddings {
+        if self.info.embeds.is_some() {
             return Err(self.unsupported("decode text when they are loaded for embeddings"));
         }
         self.validate(batch)?;
@@ -100,6 +99,10 @@ impl model::Model for Llama {
             "a whole, sane row"
         );
         logits
+    }
+
+    fn embed(&mut self, texts: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, model::Error> {
+        self.embed_all(texts)
     }
 
     fn remove(&mut self, slot: Slot, from: Position) -> Result<(), model::Error> {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use minerva_engine::model::Pooling;
 use crate::TensorType;
 
 /// The most sequences that llama.cpp holds side by side.
@@ -57,8 +58,11 @@ pub struct Options {
     /// on how its prompt is cut: the error names what is in the way. Alone it changes nothing: the defaults on a CPU are
     /// batch invariant for the types of weights that have exact kernels.
     pub deterministic: bool,
-    /// Compute embeddings (`Llama::embed`) instead of logits. Always so for a model that has nothing else.
+    /// Compute embeddings instead of logits. Always so for a model that has nothing else. A text is then computed in
+    /// one piece, so that `ubatch` is `batch`.
     pub embeddings: bool,
+    /// How the tokens of a text become one row. `None`: as the file says, and their mean where it says nothing.
+    pub pooling: Option<Pooling>,
 }
 
 impl Options {
@@ -83,6 +87,7 @@ impl Options {
             lock_memory: false,
             deterministic: false,
             embeddings: false,
+            pooling: None,
         }
     }
 }

@@ -70,8 +70,17 @@ impl Vocabulary {
             return Vec::new();
         }
         let vocab = self.weights.vocab();
-        let declared =
-            [(Special::Bos, vocab.bos()), (Special::Eos, vocab.eos()), (Special::Eot, vocab.eot())];
+        let declared = [
+            (Special::Bos, vocab.bos()),
+            (Special::Eos, vocab.eos()),
+            (Special::Eot, vocab.eot()),
+            (Special::Separator, vocab.sep()),
+            (Special::FimPrefix, vocab.fim_pre()),
+            (Special::FimSuffix, vocab.fim_suf()),
+            (Special::FimMiddle, vocab.fim_mid()),
+            (Special::FimRepository, vocab.fim_rep()),
+            (Special::FimFile, vocab.fim_sep()),
+        ];
         let mut specials: Vec<_> = declared
             .into_iter()
             .filter_map(|(role, token)| Some((role, u32::try_from(token.0).ok()?)))
@@ -125,6 +134,16 @@ impl minerva_engine::model::Vocabulary for Vocabulary {
 
     fn special(&self, role: Special) -> Option<Token> {
         self.specials.iter().find(|(has, _)| *has == role).map(|&(_, token)| token)
+    }
+
+    fn adds(&self, role: Special) -> bool {
+        let vocab = self.weights.vocab();
+        match role {
+            Special::Bos => vocab.should_add_bos(),
+            Special::Eos => vocab.should_add_eos(),
+            Special::Separator => vocab.should_add_sep(),
+            _ => false,
+        }
     }
 }
 

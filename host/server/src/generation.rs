@@ -22,6 +22,7 @@ pub(crate) type Item = (usize, Result<Event, Error>);
 pub(crate) struct Choices {
     running: SelectAll<Numbered>,
     prompt_tokens: u32,
+    seed: u64,
 }
 
 impl Choices {
@@ -49,12 +50,17 @@ impl Choices {
                 running.push(Numbered { choice, generation: Some(generation), finished: false });
             }
         }
-        Ok(Self { running, prompt_tokens })
+        Ok(Self { running, prompt_tokens, seed: first_seed.unwrap_or_default() })
     }
 
     /// Tokens of the first prompt.
     pub(crate) fn prompt_tokens(&self) -> u32 {
         self.prompt_tokens
+    }
+
+    /// The seed of the first choice.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 }
 

@@ -43,6 +43,7 @@ mod api_key;
 mod body;
 mod client;
 mod cors;
+mod embedding;
 mod failure;
 mod generation;
 mod json;

@@ -37,6 +37,10 @@ impl Origin {
                 let param = if prompt <= limit && max_tokens.is_some() { "max_tokens" } else { self.input };
                 Failure::too_long(param, error.to_string(), prompt, limit)
             }
+            Error::TextTooLong { index, tokens, limit } => {
+                let message = error.to_string();
+                Failure::too_long(&format!("{}[{index}]", self.input), message, tokens, limit)
+            }
             Error::Overloaded { retry_after, .. } => Failure::rate_limit(error.to_string(), retry_after),
             Error::Template(error) => Failure::invalid(self.input, error.to_string()),
             Error::Plugin(error) => self.plugin_failure(error),

@@ -13,10 +13,10 @@ use crate::admission::Lifecycle;
 use crate::anthropic::messages;
 use crate::api_key;
 use crate::app::{App, Models, Options};
-use crate::llama_server::{apply_template, tokenize};
+use crate::llama_server::{apply_template, completion, infill, props, rerank, tokenize};
 use crate::metrics::Answers;
 use crate::models::{admin as model_admin, events as model_events};
-use crate::openai::{chat, completions, models, responses};
+use crate::openai::{chat, completions, embeddings, models, responses};
 use crate::tracking::{self, Ids};
 use crate::{health, metrics, not_found, plugins, websocket};
 
@@ -24,6 +24,8 @@ use crate::{health, metrics, not_found, plugins, websocket};
 pub(crate) const PATHS: &[&str] = &[
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/embeddings",
+    "/v1/rerank",
     "/v1/responses",
     "/v1/messages",
     "/v1/messages/count_tokens",
@@ -33,9 +35,14 @@ pub(crate) const PATHS: &[&str] = &[
     "/v1/models/events",
     "/v1/stream",
     "/v1/plugins",
+    "/completion",
+    "/infill",
+    "/embedding",
     "/tokenize",
     "/detokenize",
     "/apply-template",
+    "/props",
+    "/slots",
     "/health",
     "/live",
     "/ready",
@@ -89,18 +96,34 @@ pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
         .route("/v1/responses", post(responses::create))
         .route("/responses", post(responses::create))
         .route("/v1/responses/{id}", get(responses::get).delete(responses::delete))
-        // Anthropic: the same chat in its words.
-        .route("/v1/messages", post(messages::create))
-        .route("/v1/messages/count_tokens", post(messages::count_tokens))
+        .route("/v1/embeddings", post(embeddings::create))
+        // llama-server: prompts under its own names, gaps in code, whole texts, documents for a query.
+        .route("/completion", post(completion::create))
+        .route("/infill", post(infill::create))
+        .route("/embedding", post(embeddings::native))
+        .route("/embeddings", post(embeddings::native))
+        .route("/v1/rerank", post(rerank::create))
+        .route("/rerank", post(rerank::create))
+        .route("/v1/reranking", post(rerank::create))
+        .route("/reranking", post(rerank::create))
         // llama-server: what the model makes of text, and the server of conversations.
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/apply-template", post(apply_template::create))
         // Ours: what happens to the models, as it happens.
         .route("/v1/models/events", get(model_events::follow))
+        // llama-server: what the server is and does.
+        .route("/props", get(props::props))
+        .route("/slots", get(props::slots))
         // Ours: what a request can name in its `minerva` object.
         .route("/v1/plugins", get(plugins::list))
         .route_layer(from_fn_with_state(shared.clone(), api_key::require));
+
+    // Anthropic: the same chat in its words, errors too.
+    let anthropic = Router::new()
+        .route("/v1/messages", post(messages::create))
+        .route("/v1/messages/count_tokens", post(messages::count_tokens))
+        .route_layer(from_fn_with_state(shared.clone(), api_key::require_anthropic));
 
     // Ours: plugins put in and taken out, and models. Has keys of its own, and is off without.
     let administered = Router::new()
@@ -130,6 +153,7 @@ pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
         .route("/metrics", get(metrics::scrape));
 
     let router = guarded
+        .merge(anthropic)
         .merge(administered)
         .merge(open)
         .fallback(not_found::path)

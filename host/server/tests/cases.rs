@@ -10,17 +10,31 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
+use minerva_engine::model::Pooling;
 use serde_json::Value;
 
-use crate::fixture::{fixture, post, send};
+use crate::fixture::{Fixture, embedding_fixture, fixture, post, send};
 use crate::plugins::SECRET;
 
 #[tokio::test]
 async fn every_case_gets_what_it_expects() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    check("cases", 50, fixture()).await;
+}
+
+#[tokio::test]
+async fn so_does_every_case_of_a_model_that_embeds() {
+    check("cases-embedding", 10, embedding_fixture(Pooling::Mean)).await;
+}
+
+#[tokio::test]
+async fn and_of_one_that_judges() {
+    check("cases-reranking", 10, embedding_fixture(Pooling::Rank)).await;
+}
+
+async fn check(folder: &str, at_least: usize, fixture: Fixture) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(folder);
     let files = files(&root);
-    assert!(files.len() > 50, "only {} cases were found", files.len());
-    let fixture = fixture();
+    assert!(files.len() >= at_least, "only {} cases were found", files.len());
     let router = minerva_server::router(fixture.app);
     let mut wrong = Vec::new();
     for file in files {

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use minerva_engine::fake::{Log, ScriptedModel};
+use minerva_engine::model::Pooling;
 use minerva_engine::plugin::Policy;
 use minerva_engine::{Engine, Handle};
 use minerva_server::{App, Models, Options, ServedModel};
@@ -75,6 +76,18 @@ pub(crate) fn fixture_with(delay: Duration, options: minerva_engine::Options) ->
     let models = Models::default();
     models.insert(served("scripted", engine.handle()));
     let options = Options { body_bytes_max: BODY_BYTES_MAX, choices_max: 8, ..Options::default() };
+    Fixture { engine, app: App { models, plugins: plugins::all(Policy::default()), options }, log }
+}
+
+/// A server of a model that embeds or judges. Requests for it have at most 4 texts.
+pub(crate) fn embedding_fixture(pooling: Pooling) -> Fixture {
+    let model = ScriptedModel::embedding(4, pooling);
+    let log = model.log();
+    let options = minerva_engine::Options { embed_texts_max: 4, ..minerva_engine::Options::default() };
+    let engine = Engine::start(Box::new(model), options).unwrap();
+    let models = Models::default();
+    models.insert(served("scripted", engine.handle()));
+    let options = Options { body_bytes_max: BODY_BYTES_MAX, ..Options::default() };
     Fixture { engine, app: App { models, plugins: plugins::all(Policy::default()), options }, log }
 }
 

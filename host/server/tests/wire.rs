@@ -222,6 +222,15 @@ async fn keys_guard_all_but_probes_and_models() {
         assert_eq!(body["error"]["type"], "authentication_error");
     }
     assert_eq!(ask(&app, get("/v1/plugins")).await.0, StatusCode::UNAUTHORIZED);
+    for path in ["/v1/messages", "/v1/messages/count_tokens"] {
+        let (status, body) = ask(&app, post(path, hello(&json!({})))).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        // Anthropic's form.
+        assert_eq!(
+            (&body["type"], &body["error"]["type"]),
+            (&json!("error"), &json!("authentication_error"))
+        );
+    }
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ impl Vocabulary for Bytes {
             Special::Bos => Some(256),
             Special::Eos => Some(257),
             Special::Eot => Some(258),
-            Special::ThinkStart | Special::ThinkEnd => None,
+            _ => None,
         }
     }
 }

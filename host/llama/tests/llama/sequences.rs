@@ -1,6 +1,6 @@
 //! What can be done to the sequences of a model.
 
-use minerva_engine::model::{Batch, Error, Layout, Model as _, Slot, Token};
+use minerva_engine::model::{Batch, Error, Layout, Model as _, Pooling, Slot, Token};
 use minerva_llama::Llama;
 
 use crate::models;
@@ -192,6 +192,8 @@ fn embeddings_are_pooled_and_a_reranker_scores() {
     let distance: f32 = alone[0].iter().zip(&together[0]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(distance < 1e-3, "{distance}");
     assert!(matches!(llama.embed(&[vec![300; 600]]), Err(Error::Decode(_))), "longer than a batch");
+    let embeds = llama.info().embeds.expect("it embeds");
+    assert_eq!((embeds.pooling, embeds.width, embeds.tokens_max), (Pooling::Mean, 128, 512));
     let mut batch = Batch::default();
     batch.push(300, 0, 0, true);
     assert!(matches!(llama.decode(&batch), Err(Error::Unsupported { .. })));
@@ -202,4 +204,21 @@ fn embeddings_are_pooled_and_a_reranker_scores() {
     assert!(matches!(generator.embed(&[text(3)]), Err(Error::Unsupported { .. })));
     let mut pooled = models::preset("tiny", |options| options.embeddings = true);
     assert_eq!(pooled.embed(&[text(3)]).expect("a mean")[0].len(), 128);
+    // Batches that the sequences do not divide.
+    for (slots, kv_unified) in [(3, false), (7, true), (16, false)] {
+        let mut llama = models::preset("tiny-embedding", |options| {
+            (options.slots, options.kv_unified, options.context) = (slots, kv_unified, 0);
+        });
+        assert_eq!(llama.info().embeds.expect("it embeds").tokens_max, 512);
+        assert_eq!(llama.embed(&[text(512), text(3)]).expect("embeddings").len(), 2, "{slots}");
+        let mut causal = models::preset("tiny", |options| {
+            (options.slots, options.kv_unified, options.embeddings) = (slots, kv_unified, true);
+        });
+        assert_eq!(causal.embed(&[text(200), text(3)]).expect("embeddings").len(), 2, "{slots}");
+    }
+    let mut each = models::preset("tiny", |options| {
+        (options.embeddings, options.pooling) = (true, Some(Pooling::None));
+    });
+    let rows = each.embed(&[text(3), text(5)]).expect("a row for each token");
+    assert_eq!(rows.iter().map(Vec::len).collect::<Vec<_>>(), [3 * 128, 5 * 128]);
 }

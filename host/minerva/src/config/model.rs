@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use minerva::engine::dialect::Dialect;
+use minerva::engine::model::Pooling;
 use minerva::llama::{FlashAttention, KvType};
 use minerva::models::devices::{Gpu, Wish};
 use minerva::models::hub::Reference;
@@ -68,6 +69,15 @@ pub(crate) struct ModelArguments {
     /// of cells, weights of some types
     #[arg(help_heading = "Performance", long, env = "MINERVA_DETERMINISTIC")]
     pub deterministic: bool,
+    /// Make embeddings instead of text; a model that is made for them always does
+    #[arg(long, alias = "embeddings", env = "MINERVA_EMBEDDING")]
+    pub embedding: bool,
+    /// Judge documents by queries, with a model that is made for it
+    #[arg(long, alias = "rerank", env = "MINERVA_RERANKING", conflicts_with = "pooling")]
+    pub reranking: bool,
+    /// How the tokens of a text become one embedding: none, mean, cls, last, rank [default: as the file says]
+    #[arg(long, env = "MINERVA_POOLING", value_enum, value_name = "HOW")]
+    pub pooling: Option<PoolingArgument>,
     /// The part of the time that prompts get while answers are being written, 0.05 to 0.95: beside a long prompt a
     /// token takes about 1/(1-f) times as long with a share f
     #[arg(
@@ -119,6 +129,33 @@ pub(crate) enum Switch {
     Off,
     /// On a GPU, and for quantised values, which need it
     Auto,
+}
+
+/// llama-server's names for how tokens are pooled.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum PoolingArgument {
+    /// Not at all: an embedding for each token
+    None,
+    /// Their mean
+    Mean,
+    /// The first token's
+    Cls,
+    /// The last token's
+    Last,
+    /// The scores of a reranker
+    Rank,
+}
+
+impl From<PoolingArgument> for Pooling {
+    fn from(argument: PoolingArgument) -> Self {
+        match argument {
+            PoolingArgument::None => Self::None,
+            PoolingArgument::Mean => Self::Mean,
+            PoolingArgument::Cls => Self::Cls,
+            PoolingArgument::Last => Self::Last,
+            PoolingArgument::Rank => Self::Rank,
+        }
+    }
 }
 
 impl ModelArguments {
@@ -219,6 +256,9 @@ impl ModelArguments {
             llama.value_type = value_type.unwrap_or(llama.value_type);
             llama.kv_unified = self.kv_unified;
             llama.deterministic = self.deterministic;
+            llama.embeddings = self.embedding || self.reranking || self.pooling.is_some();
+            llama.pooling =
+                if self.reranking { Some(Pooling::Rank) } else { self.pooling.map(Pooling::from) };
             llama.flash_attention = match self.flash_attn {
                 None => llama.flash_attention,
                 Some(Switch::On) => FlashAttention::On,

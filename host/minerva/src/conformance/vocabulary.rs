@@ -86,6 +86,7 @@ impl Vocabulary for SmallVocabulary {
             Special::Eot => self.markup("<|im_end|>"),
             Special::ThinkStart => self.markup("<think>"),
             Special::ThinkEnd => self.markup("</think>"),
+            _ => None,
         }
     }
 }

@@ -1,20 +1,20 @@
 //! `POST /v1/completions`: OpenAI's first endpoint, a prompt without a conversation.
 
-use std::fmt;
-
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use minerva_engine::model::{Token, Vocabulary};
+use minerva_engine::infill::Infill;
+use minerva_engine::model::Vocabulary;
 use minerva_engine::request::Input;
-use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
-use super::common::{self, Head};
+use super::common::{self, Head, Prepared};
 use super::completions_reply::{Answers, Shape, Streaming};
-use super::sampling::{TOP_LOGPROBS_MAX, unsupported_field};
+use super::prompts::Prompts;
+use super::sampling::TOP_LOGPROBS_MAX;
 use crate::admission::Admission;
 use crate::body::RawBody;
 use crate::failure::Failure;
+use crate::llama_server::infill;
 use crate::router::Shared;
 use crate::tracking::RequestId;
 use crate::{generation, json, sse};
@@ -50,7 +50,11 @@ pub(crate) async fn create(
     } else {
         Vec::new()
     };
-    let choices = prepared.submit(&request_id, &admission, body.prompt.0, count).await?;
+    let inputs = match body.suffix.filter(|suffix| !suffix.is_empty()) {
+        None => body.prompt.0,
+        Some(suffix) => fill(&prepared, body.prompt.0, &suffix).await?,
+    };
+    let choices = prepared.submit(&request_id, &admission, inputs, count).await?;
 
     let head = Head::new(shared.ids.make("cmpl-"), &prepared.model);
     let shape = Shape { vocabulary, has_logprobs: prepared.params.logprobs.is_some(), count, echoes };
@@ -82,9 +86,6 @@ impl Body {
     }
 
     fn refuse_unsupported(&self, n: usize) -> Result<(), Failure> {
-        if self.suffix.as_ref().is_some_and(|suffix| !suffix.is_empty()) {
-            return Err(unsupported_field("suffix"));
-        }
         if self.echo == Some(true) && self.logprobs.is_some() {
             let message = "`logprobs` of an echoed prompt are not supported yet; ask for one or the other";
             return Err(Failure::not_supported(message).param("echo"));
@@ -99,96 +100,27 @@ impl Body {
     }
 }
 
+/// Prompts to continue so that the suffix can follow.
+async fn fill(prepared: &Prepared, prompts: Vec<Input>, suffix: &str) -> Result<Vec<Input>, Failure> {
+    let (handle, origin) = (&prepared.model.handle, &prepared.origin);
+    let mut filled = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
+        let Input::Text(prefix) = prompt else {
+            return Err(Failure::invalid("prompt", "`prompt` must be text where there is a `suffix`"));
+        };
+        let infill = Infill { prefix, suffix: suffix.to_owned(), ..Infill::default() };
+        filled.push(Input::Tokens(
+            infill::tokens(handle, infill, None, prepared.params.max_tokens, origin).await?,
+        ));
+    }
+    Ok(filled)
+}
+
 /// The text of a prompt, to put in front of its answer.
 fn echo(input: &Input, vocabulary: &dyn Vocabulary) -> String {
     match input {
         Input::Text(text) => text.clone(),
         Input::Tokens(tokens) => String::from_utf8_lossy(&vocabulary.decode(tokens)).into_owned(),
         Input::Chat(_) => String::new(),
-    }
-}
-
-/// The prompts: a string, an array of strings, an array of tokens, or an array of such arrays.
-struct Prompts(Vec<Input>);
-
-impl<'de> Deserialize<'de> for Prompts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct PromptsVisitor;
-
-        impl<'de> Visitor<'de> for PromptsVisitor {
-            type Value = Prompts;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a string, an array of strings or an array of tokens")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Prompts, E> {
-                Ok(Prompts(vec![Input::Text(text.to_owned())]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Prompts, A::Error> {
-                let (mut prompts, mut tokens) = (Vec::new(), Vec::new());
-                while let Some(element) = elements.next_element()? {
-                    match element {
-                        Element::Text(text) => prompts.push(Input::Text(text)),
-                        Element::Tokens(tokens) => prompts.push(Input::Tokens(tokens)),
-                        Element::Token(token) => tokens.push(token),
-                    }
-                }
-                match (prompts.is_empty(), tokens.is_empty()) {
-                    (true, true) => {
-                        Err(de::Error::custom("the array is empty; it must have at least one prompt"))
-                    }
-                    (false, true) => Ok(Prompts(prompts)),
-                    (true, false) => Ok(Prompts(vec![Input::Tokens(tokens)])),
-                    (false, false) => {
-                        Err(de::Error::custom("an array has either prompts or tokens, not both"))
-                    }
-                }
-            }
-        }
-
-        deserializer.deserialize_any(PromptsVisitor)
-    }
-}
-
-/// What an array of prompts can hold.
-enum Element {
-    Text(String),
-    Token(Token),
-    Tokens(Vec<Token>),
-}
-
-impl<'de> Deserialize<'de> for Element {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ElementVisitor;
-
-        impl<'de> Visitor<'de> for ElementVisitor {
-            type Value = Element;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a string, a token or an array of tokens")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Element, E> {
-                Ok(Element::Text(text.to_owned()))
-            }
-
-            fn visit_u64<E: de::Error>(self, token: u64) -> Result<Element, E> {
-                let token = Token::try_from(token)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(token), &self))?;
-                Ok(Element::Token(token))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Element, A::Error> {
-                let mut tokens = Vec::new();
-                while let Some(token) = elements.next_element()? {
-                    tokens.push(token);
-                }
-                Ok(Element::Tokens(tokens))
-            }
-        }
-
-        deserializer.deserialize_any(ElementVisitor)
     }
 }

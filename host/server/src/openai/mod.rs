@@ -3,11 +3,13 @@
 pub(crate) mod chat;
 pub(crate) mod common;
 pub(crate) mod completions;
+pub(crate) mod embeddings;
 pub(crate) mod models;
 pub(crate) mod responses;
 
 mod message;
-mod sampling;
+pub(crate) mod prompts;
+pub(crate) mod sampling;
 mod sampling_values;
 pub(crate) mod tools;
 
@@ -17,4 +19,4 @@ mod chat_stream;
 mod completions_reply;
 pub(crate) mod grammar;
 mod logprobs;
-mod summary;
+pub(crate) mod summary;

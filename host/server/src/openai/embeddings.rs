@@ -1,0 +1,171 @@
+//! `POST /v1/embeddings`, and `POST /embedding` in llama-server's form.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use minerva_engine::embedding::{Embedding, Norm, Text};
+use minerva_engine::model::{Embeds, Pooling};
+use minerva_engine::request::Input;
+use serde::{Deserialize, Serialize};
+
+use super::prompts::Prompts;
+use crate::admission::Admission;
+use crate::app::Models;
+use crate::body::RawBody;
+use crate::embedding::{self, Usage};
+use crate::failure::Failure;
+use crate::json;
+
+/// The largest p of a p-norm: what is beyond is the largest number.
+const NORM_MAX: i64 = 64;
+
+#[derive(Deserialize)]
+struct Body {
+    model: Option<String>,
+    #[serde(alias = "content")]
+    input: Prompts,
+    encoding_format: Option<Format>,
+    dimensions: Option<i64>,
+    // llama-server's: how rows are scaled.
+    embd_normalize: Option<i64>,
+    #[serde(rename = "user")]
+    _user: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    #[default]
+    Float,
+    Base64,
+}
+
+/// The embeddings of texts.
+#[derive(Serialize)]
+struct List {
+    object: &'static str,
+    data: Vec<Entry>,
+    model: String,
+    usage: Usage,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    object: &'static str,
+    index: usize,
+    embedding: Numbers,
+}
+
+/// A row: its numbers, or their 32 bits each, lowest byte first, in base64.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Numbers {
+    Floats(Vec<f32>),
+    Base64(String),
+}
+
+/// An embedding in llama-server's form: a row, or one for each token.
+#[derive(Serialize)]
+struct NativeEntry {
+    index: usize,
+    embedding: Vec<Vec<f32>>,
+}
+
+/// Embeds texts, and answers as OpenAI does.
+pub(crate) async fn create(
+    State(models): State<Models>,
+    admission: Admission,
+    RawBody(body): RawBody,
+) -> Result<Response, Failure> {
+    let body: Body = json::read(json::text(&body)?)?;
+    let model = models.choose(body.model.as_deref())?;
+    let embeds = embedding::embeds(&model)?;
+    if embeds.pooling == Pooling::None {
+        let message = "this server makes an embedding for each token (--pooling none), which has no place in \
+                       OpenAI's answer; ask at /embedding";
+        return Err(Failure::not_supported(message));
+    }
+    let (norm, width) = (body.norm()?, body.width(embeds)?);
+    let format = body.encoding_format.unwrap_or_default();
+    let rows = embedding::compute(&model, texts(body.input), "input", admission).await?;
+    let usage = Usage::of(&rows);
+    let entry = |(index, Embedding { mut row, .. }): (usize, Embedding)| {
+        row.truncate(width);
+        norm.scale(&mut row);
+        let embedding = match format {
+            Format::Float => Numbers::Floats(row),
+            Format::Base64 => {
+                let bytes: Vec<u8> = row.iter().flat_map(|number| number.to_le_bytes()).collect();
+                Numbers::Base64(BASE64_STANDARD.encode(bytes))
+            }
+        };
+        Entry { object: "embedding", index, embedding }
+    };
+    let data = rows.into_iter().enumerate().map(entry).collect();
+    Ok(Json(List { object: "list", data, model: model.id.clone(), usage }).into_response())
+}
+
+/// Embeds texts, and answers as llama-server does.
+pub(crate) async fn native(
+    State(models): State<Models>,
+    admission: Admission,
+    RawBody(body): RawBody,
+) -> Result<Response, Failure> {
+    let body: Body = json::read(json::text(&body)?)?;
+    let model = models.choose(body.model.as_deref())?;
+    let embeds = embedding::embeds(&model)?;
+    let norm = body.norm()?;
+    let rows = embedding::compute(&model, texts(body.input), "input", admission).await?;
+    let entry = |(index, Embedding { mut row, .. }): (usize, Embedding)| {
+        // As llama-server: a text's one row is scaled, the rows of its tokens are not.
+        if embeds.pooling != Pooling::None {
+            norm.scale(&mut row);
+        }
+        let embedding = row.chunks(embeds.width as usize).map(<[f32]>::to_vec).collect();
+        NativeEntry { index, embedding }
+    };
+    Ok(Json(rows.into_iter().enumerate().map(entry).collect::<Vec<_>>()).into_response())
+}
+
+fn texts(Prompts(inputs): Prompts) -> Vec<Text> {
+    let text = |input| match input {
+        Input::Text(text) => Text::Plain(text),
+        Input::Tokens(tokens) => Text::Tokens(tokens),
+        // Prompts are no conversations.
+        Input::Chat(_) => Text::Tokens(Vec::new()),
+    };
+    inputs.into_iter().map(text).collect()
+}
+
+impl Body {
+    /// How rows are scaled: to length 1, unless the request says otherwise.
+    fn norm(&self) -> Result<Norm, Failure> {
+        match self.embd_normalize {
+            None => Ok(Norm::P(2)),
+            Some(-1) => Ok(Norm::None),
+            Some(0) => Ok(Norm::Largest),
+            Some(p @ 1..=NORM_MAX) => Ok(Norm::P(u32::try_from(p).unwrap_or(2))),
+            Some(other) => {
+                let message = format!(
+                    "`embd_normalize` must be -1 (not at all), 0 (the largest number) or p of a p-norm up to \
+                     {NORM_MAX}, not {other}"
+                );
+                Err(Failure::invalid("embd_normalize", message))
+            }
+        }
+    }
+
+    /// How many numbers of a row are told.
+    fn width(&self, embeds: Embeds) -> Result<usize, Failure> {
+        let Some(dimensions) = self.dimensions else { return Ok(embeds.width as usize) };
+        let fits =
+            usize::try_from(dimensions).ok().filter(|width| (1..=embeds.width as usize).contains(width));
+        fits.ok_or_else(|| {
+            let message =
+                format!("`dimensions` must be from 1 to the model's {}, not {dimensions}", embeds.width);
+            Failure::invalid("dimensions", message)
+        })
+    }
+}
