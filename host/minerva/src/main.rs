@@ -23,9 +23,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let sources = Sources::read(config::command_line(), config::environment())?;
+    let typed = config::command_line();
+    let sources = Sources::read(typed.arguments, config::environment())?;
     let resolved = sources.resolve(None)?;
     let log = config::log::start(&resolved.arguments.log);
+    if !typed.ignored.is_empty() {
+        tracing::info!("these flags of llama-server make no difference here: {}", typed.ignored.join(" "));
+    }
     match resolved.arguments.command {
         Some(Command::Run(run)) => command::run::run(&run),
         Some(Command::Doctor(doctor)) => command::doctor::run(&doctor.model, doctor.json),

@@ -134,7 +134,7 @@ pub(crate) async fn require(
 }
 
 /// The same for Anthropic's endpoints, whose clients read errors of another form.
-pub(crate) async fn require_anthropic(state: State<ApiKeys>, request: Request, next: Next) -> Response {
+pub(crate) async fn require_anthropic(state: State<Options>, request: Request, next: Next) -> Response {
     require(state, request, next).await.unwrap_or_else(Failure::into_anthropic)
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use minerva_engine::plugin::Plugins;
-use minerva_engine::request::Deadlines;
+use minerva_engine::request::{Deadlines, Params};
 use minerva_models::registry::{self, Registry};
 
 use crate::admission::ending;
@@ -13,6 +13,7 @@ use crate::client::ClientLimits;
 use crate::cors::Cors;
 use crate::failure::Failure;
 use crate::nearest;
+use crate::openai::sampling;
 use crate::plugins::admin::Admin;
 use crate::tls::Tls;
 
@@ -117,6 +118,16 @@ impl Default for ConnectionLimits {
 pub enum MetricsCompat {
     /// vLLM's gauges that the Gateway API Inference Extension of Kubernetes asks of a model server.
     Vllm,
+}
+
+/// Says how to sample by fields of a request, as JSON: `{"temperature": 0.5}`. Names and ranges are those of requests;
+/// `logit_bias` is not one of them.
+///
+/// # Errors
+///
+/// What a client would be told of it, and what is no field about sampling.
+pub fn sample(params: &mut Params, fields: &str) -> Result<(), String> {
+    sampling::defaults(fields, params).map_err(|failure| failure.message().to_owned())
 }
 
 /// The models that requests can name, first inserted first. Clones share them.

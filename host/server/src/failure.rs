@@ -267,6 +267,11 @@ impl Failure {
         self.0.kind.type_name()
     }
 
+    /// What is wrong, in the client's words.
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// What the client is told.
     pub(crate) fn body(&self) -> ErrorBody<'_> {
         let Details { kind, message, param, extra, .. } = &*self.0;

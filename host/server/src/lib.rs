@@ -56,7 +56,7 @@ mod tracking;
 mod websocket;
 
 pub use api_key::ApiKeys;
-pub use app::{App, ConnectionLimits, Defaults, MetricsCompat, Models, Options, ServedModel};
+pub use app::{App, ConnectionLimits, Defaults, MetricsCompat, Models, Options, ServedModel, sample};
 pub use client::ClientLimits;
 pub use cors::Cors;
 pub use minerva_models::registry::{PluginChoice, PluginChoices};

@@ -6,6 +6,7 @@ mod file;
 mod hub;
 mod layers;
 pub(crate) mod log;
+mod llama_server;
 mod model;
 mod plugin;
 mod plugins;
@@ -15,11 +16,12 @@ mod serve;
 mod served;
 mod bench;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use llama_server::Translated;
 use minerva::models::hub::Reference;
 
 pub(crate) use bench::{BenchCommand, EngineBench, HttpBench, LongPromptBench, PrefixBench, TargetArguments};
@@ -271,9 +273,12 @@ const LONG_SHORTS: &[(&str, &str)] = &[
     ("-hfr", "--hf-repo"),
 ];
 
-/// The command line, with those spelt out.
-pub(crate) fn command_line() -> Vec<OsString> {
-    std::env::args_os().map(spell_out).collect()
+/// The command line, with those spelt out and llama-server's translated. Prints what is wrong with these, and ends the
+/// process.
+pub(crate) fn command_line() -> Translated {
+    translate(std::env::args_os().map(spell_out).collect()).unwrap_or_else(|error| {
+        Arguments::command().error(clap::error::ErrorKind::InvalidValue, error).exit();
+    })
 }
 
 /// The variables that are text.
@@ -281,6 +286,42 @@ pub(crate) fn environment() -> BTreeMap<String, String> {
     let text =
         |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
     std::env::vars_os().filter_map(text).collect()
+}
+
+/// Translates llama-server's flags, where a server is started.
+fn translate(typed: Vec<OsString>) -> Result<Translated, String> {
+    let program = definition::command();
+    let given = typed.get(1).and_then(|first| first.to_str()).unwrap_or_default();
+    if given == "help" || (given != "serve" && program.find_subcommand(given).is_some()) {
+        return Ok(Translated { arguments: typed, ..Translated::default() });
+    }
+    let serve = program.find_subcommand("serve");
+    let (mut own, mut takes_value) = (HashSet::new(), HashSet::new());
+    for argument in serve.into_iter().flat_map(clap::Command::get_arguments).chain(program.get_arguments()) {
+        let long = argument.get_long_and_visible_aliases().unwrap_or_default().into_iter();
+        let hidden = argument.get_all_aliases().unwrap_or_default().into_iter();
+        let names = long.chain(hidden).map(|name| format!("--{name}"));
+        let names: Vec<String> = names.chain(argument.get_short().map(|short| format!("-{short}"))).collect();
+        if argument.get_action().takes_values() {
+            takes_value.extend(names.iter().cloned());
+        }
+        own.extend(names);
+    }
+    llama_server::translate(without_defaults(typed), &own, &takes_value)
+}
+
+/// Leaves out `-n -1` and `--seed -1`, which are llama-server's words for what holds without them.
+fn without_defaults(typed: Vec<OsString>) -> Vec<OsString> {
+    let mut left: Vec<OsString> = Vec::with_capacity(typed.len());
+    for argument in typed {
+        let of = left.last().and_then(|last| last.to_str());
+        if argument == "-1" && matches!(of, Some("-n" | "--predict" | "--n-predict" | "-s" | "--seed")) {
+            left.pop();
+        } else {
+            left.push(argument);
+        }
+    }
+    left
 }
 
 fn spell_out(argument: OsString) -> OsString {
@@ -307,5 +348,19 @@ mod tests {
         assert_eq!(serve.model.model, Some("x.gguf".into()));
         assert_eq!((serve.model.ctx_size, serve.model.parallel), (Some(8192), Some(4)));
         assert_eq!((serve.port, serve.model.n_gpu_layers), (9000, Some(99)));
+    }
+
+    #[test]
+    fn flags_of_llama_server_are_translated_for_a_server_and_for_nothing_else() {
+        let translated = |line: &str| translate(line.split(' ').map(OsString::from).collect());
+        let serve = translated("minerva serve --temp 0 -n -1 --typical 0.9 --no-warmup --port 1").expect("it is obeyed");
+        let arguments = Arguments::parse_from(serve.arguments);
+        let Some(Command::Serve(arguments)) = arguments.command else { panic!("it serves") };
+        assert_eq!((arguments.served.sampling.temperature, arguments.port), (Some(0.0), 1));
+        assert_eq!(arguments.served.sampling_fields, [r#"{"typical_p":0.9}"#]);
+        assert_eq!(serve.ignored, ["--no-warmup"]);
+        assert!(translated("minerva --lora x").is_err());
+        let run = translated("minerva run --temp 0 hello").expect("its own flag");
+        assert_eq!(run.arguments.join(std::ffi::OsStr::new(" ")), "minerva run --temp 0 hello");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
 use minerva::engine::request::{Params, ReasoningFormat};
 use minerva::{Model, Spec};
@@ -27,6 +27,10 @@ pub(crate) struct ServedArguments {
     /// Seconds without a request after which the model is unloaded, until the next one; -1 is never
     #[arg(long, value_name = "SECONDS", default_value_t = -1, allow_hyphen_values = true, value_parser = clap::value_parser!(i64).range(-1..=31_536_000))]
     pub sleep_idle_seconds: i64,
+    /// How to sample where a request says nothing: fields of a request, as JSON ({"temperature": 0.5}); may be
+    /// repeated
+    #[arg(help_heading = "Sampling", long = "sampling", value_name = "JSON")]
+    pub sampling_fields: Vec<String>,
     #[command(flatten)]
     pub sampling: SamplingArguments,
 }
@@ -101,6 +105,9 @@ impl ServedArguments {
     /// What requests get that say nothing.
     pub(crate) fn defaults(&self) -> Result<Defaults> {
         let mut params = Params::default();
+        for fields in &self.sampling_fields {
+            minerva_server::sample(&mut params, fields).map_err(|error| anyhow!("--sampling: {error}"))?;
+        }
         self.sampling.apply(&mut params);
         Ok(Defaults { params, reasoning: self.reasoning_format.into(), plugins: self.sampling.plugins()? })
     }

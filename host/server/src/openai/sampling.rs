@@ -4,9 +4,12 @@ use std::ops::RangeInclusive;
 
 use minerva_engine::model::Token;
 use minerva_engine::request::{Dry, Mirostat, MirostatVersion, Params};
+use serde_json::{Map, Value};
 
 use super::sampling_values::{Biases, Seed, Stages, Stops};
 use crate::failure::Failure;
+use crate::json;
+use crate::nearest;
 
 /// The most other tokens reported beside each token.
 pub(crate) const TOP_LOGPROBS_MAX: u32 = 20;
@@ -14,6 +17,42 @@ pub(crate) const TOP_LOGPROBS_MAX: u32 = 20;
 /// The most texts that break a repetition for DRY, and the most bytes of each: llama.cpp's.
 const BREAKERS_MAX: usize = 64;
 const BREAKER_BYTES_MAX: usize = 40;
+
+/// The fields that a server can have defaults for.
+const DEFAULTS: [&str; 32] = [
+    "max_tokens",
+    "max_completion_tokens",
+    "n_predict",
+    "stop",
+    "ignore_eos",
+    "seed",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "typ_p",
+    "repeat_penalty",
+    "repetition_penalty",
+    "repeat_last_n",
+    "frequency_penalty",
+    "presence_penalty",
+    "min_keep",
+    "top_n_sigma",
+    "xtc_probability",
+    "xtc_threshold",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_penalty_last_n",
+    "dry_sequence_breakers",
+    "dynatemp_range",
+    "dynatemp_exponent",
+    "mirostat",
+    "mirostat_tau",
+    "mirostat_eta",
+    "samplers",
+];
 
 /// The part of a body that these fields are.
 #[derive(Default, serde::Deserialize)]
@@ -155,6 +194,17 @@ impl Body {
     }
 }
 
+/// Puts fields of a request, and nothing else, over parameters. Before there is a vocabulary no token can be biased.
+pub(crate) fn defaults(fields: &str, params: &mut Params) -> Result<(), Failure> {
+    let known: Map<String, Value> = json::read(json::text(fields.as_bytes())?)?;
+    if let Some(name) = known.keys().find(|name| !DEFAULTS.contains(&name.as_str())) {
+        let hint = nearest::hint(name, DEFAULTS.iter().copied());
+        let message = format!("there is no field `{}` about sampling{hint}", nearest::shown(name));
+        return Err(Failure::invalid(name.as_str(), message));
+    }
+    json::read::<Body>(fields)?.apply(params, 0)
+}
+
 /// What a field is told that would change the answer, if only this server could do it. Ignoring it would be a lie.
 pub(crate) fn unsupported_field(name: &str) -> Failure {
     let message = format!("`{name}` is not supported yet, and would change the answer; leave it out");
@@ -222,5 +272,32 @@ fn checked((token, bias): (i64, f32), vocabulary_size: u32) -> Result<(Token, f3
         _ if bias == f32::NEG_INFINITY || bias == -100.0 => Ok((token, f32::NEG_INFINITY)),
         _ if (-100.0..=100.0).contains(&bias) => Ok((token, bias)),
         _ => Err(invalid(format!("`logit_bias` of token {token} must be from -100 to 100, not {bias}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_has_defaults_for_every_field_that_is_listed_and_no_other() {
+        for name in DEFAULTS {
+            let refused = defaults(&format!("{{\"{name}\": {{\"no\": \"such\"}}}}"), &mut Params::default());
+            let refused = refused.err().unwrap_or_else(|| panic!("{name} takes anything"));
+            assert!(refused.message().contains(name), "{name}: {}", refused.message());
+        }
+        let mut params = Params::default();
+        defaults("{\"temperature\": 0.5, \"samplers\": [\"top_k\"], \"stop\": \"x\"}", &mut params).unwrap();
+        assert_eq!((params.temperature, params.stop), (0.5, vec!["x".to_owned()]));
+        for (fields, words) in [
+            ("{\"temprature\": 1}", "temperature"),
+            ("{\"temperature\": 101}", "from 0 to 100"),
+            ("{\"logit_bias\": {}}", "no field `logit_bias`"),
+            ("{", "not valid JSON"),
+        ] {
+            let refused =
+                defaults(fields, &mut Params::default()).err().unwrap_or_else(|| panic!("{fields}"));
+            assert!(refused.message().contains(words), "{fields}: {}", refused.message());
+        }
     }
 }
