@@ -1,35 +1,71 @@
-//! Others' client libraries, from their packages. They need Python and a package registry: without, the test says so
-//! and is skipped, unless `MINERVA_TEST_REQUIRE_CLIENTS` is set.
+//! Others' client libraries, from their packages. They need Python or Node and a package registry: without, the test
+//! says so and is skipped, unless `MINERVA_TEST_REQUIRE_CLIENTS` is set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use crate::harness::{Server, root, shown};
+use crate::harness::{Server, root, run, shown};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_openai_package_cannot_tell_the_difference() {
-    holds("openai_chat.py").await;
+    let Some(python) = PYTHON.clone() else { return };
+    holds(python, "openai_chat.py", Server::start(&["-np", "4"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_can_it_of_embeddings() {
+    let Some(python) = PYTHON.clone() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    holds(python, "openai_embeddings.py", embedder(folder.path())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_anthropic_package_cannot_tell_the_difference() {
-    holds("anthropic_messages.py").await;
+    let Some(python) = PYTHON.clone() else { return };
+    holds(python, "anthropic_messages.py", Server::start(&["-np", "4"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_parser_of_prometheus_reads_the_metrics() {
-    holds("prometheus_metrics.py").await;
+    let Some(python) = PYTHON.clone() else { return };
+    holds(python, "prometheus_metrics.py", Server::start(&["-np", "4"])).await;
 }
 
-/// Runs a script of checks against a server.
-async fn holds(script: &'static str) {
-    let Some(python) = python() else { return };
-    let server = Server::start(&["-np", "4"]);
+#[tokio::test(flavor = "multi_thread")]
+async fn langchain_and_litellm_cannot_tell_the_difference() {
+    // A Python of their own: LiteLLM takes an older `openai`.
+    let Some(python) = python("frameworks", "requirements-frameworks.txt") else { return };
+    holds(python, "frameworks.py", Server::start(&["-np", "4"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_packages_for_javascript_cannot_tell_the_difference() {
+    let Some(scripts) = node() else { return };
+    for script in ["openai.mjs", "ai.mjs"] {
+        holds("node".into(), &scripts.join(script), Server::start(&["-np", "4"])).await;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    holds("node".into(), &scripts.join("embeddings.mjs"), embedder(folder.path())).await;
+}
+
+/// A server of a model of random weights that makes embeddings.
+fn embedder(folder: &Path) -> Server {
+    let path = folder.join("embedder.gguf");
+    let path = path.to_str().expect("UTF-8");
+    let output = run(&["models", "synthesize", "--preset", "tiny-embedding", "-o", path]);
+    assert!(output.status.success(), "{}", shown(&output));
+    Server::start_with(&["serve", "--port", "0", "-np", "4", "-m", path])
+}
+
+/// Runs a script of checks against a server; the script is in `tests/clients`, or has a path of its own.
+async fn holds(program: PathBuf, script: impl AsRef<Path>, server: Server) {
     let script = root().join("tests/clients").join(script);
     let url = server.url.clone();
     let output = tokio::task::spawn_blocking(move || {
-        Command::new(python).arg("-B").arg(script).arg(url).output().expect("Python starts")
+        let mut command = Command::new(&program);
+        // No compiled scripts beside those of the repository.
+        command.env("PYTHONDONTWRITEBYTECODE", "1").arg(script).arg(url).output().expect("it starts")
     });
     let output = output.await.expect("it ends");
     assert!(output.status.success(), "{}", shown(&output));
@@ -37,29 +73,43 @@ async fn holds(script: &'static str) {
 }
 
 /// Made once, by whichever test comes first.
-static PYTHON: LazyLock<Option<PathBuf>> = LazyLock::new(make_python);
+static PYTHON: LazyLock<Option<PathBuf>> = LazyLock::new(|| python("clients", "requirements.txt"));
 
-fn python() -> Option<PathBuf> {
-    PYTHON.clone()
+/// A Python that has some packages, in an environment of its own below the target folder.
+fn python(name: &str, requirements: &str) -> Option<PathBuf> {
+    let environment = root().join("target").join(name);
+    let python = environment.join("bin/python");
+    let requirements = root().join("tests/clients").join(requirements);
+    ready(made(Command::new("python3").args(["-m", "venv"]).arg(&environment)).and_then(|()| {
+        made(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(requirements))
+    }))?;
+    Some(python)
 }
 
-/// A Python that has the packages, in an environment of its own below the target folder.
-fn make_python() -> Option<PathBuf> {
-    let root = root();
-    let environment = root.join("target/clients");
-    let python = environment.join("bin/python");
-    let requirements = root.join("tests/clients/requirements.txt");
-    let made = |command: &mut Command| {
-        command
-            .output()
-            .map_err(|error| error.to_string())
-            .and_then(|output| if output.status.success() { Ok(()) } else { Err(shown(&output)) })
-    };
-    let ready = made(Command::new("python3").args(["-m", "venv"]).arg(&environment)).and_then(|()| {
-        made(Command::new(&python).args(["-m", "pip", "install", "--quiet", "-r"]).arg(requirements))
-    });
-    match ready {
-        Ok(()) => Some(python),
+/// The folder of scripts for Node, with their packages, below the target folder.
+fn node() -> Option<PathBuf> {
+    let (from, to) = (root().join("tests/clients/js"), root().join("target/clients-js"));
+    std::fs::create_dir_all(&to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("the scripts") {
+        let path = entry.expect("an entry").path();
+        if path.is_file() {
+            std::fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("a copy");
+        }
+    }
+    let install = ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"];
+    ready(made(Command::new("npm").args(install).current_dir(&to)))?;
+    Some(to)
+}
+
+fn made(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    if output.status.success() { Ok(()) } else { Err(shown(&output)) }
+}
+
+/// Says why a test is skipped, or fails it where it must not be.
+fn ready(made: Result<(), String>) -> Option<()> {
+    match made {
+        Ok(()) => Some(()),
         Err(error) if std::env::var_os("MINERVA_TEST_REQUIRE_CLIENTS").is_none() => {
             eprintln!("skipped: the client packages cannot be had here: {error}");
             None

@@ -11,6 +11,7 @@ import json
 import sys
 
 import openai
+import pydantic
 
 from checks import equal, run, true
 
@@ -203,6 +204,16 @@ class Checks:
         result = {"role": "tool", "tool_call_id": call.id, "content": '{"temperature": 21, "condition": "sunny"}'}
         text = self.text(messages=[question, choice.message, result], tools=[TOOL])
         true("21" in text and "sunny" in text, text)
+
+    def answers_are_parsed_by_a_schema(self):
+        class City(pydantic.BaseModel):
+            city: str
+            degrees: int
+
+        question = [{"role": "user", "content": "What is the weather in Paris?"}]
+        parse = self.client.chat.completions.parse
+        answer = parse(model=self.model, messages=question, response_format=City, temperature=0, max_tokens=200)
+        true(isinstance(answer.choices[0].message.parsed, City), f"{answer.choices[0]}")
 
     def thinking_is_told_apart(self):
         think = {"chat_template_kwargs": {"enable_thinking": True}}
