@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use minerva_engine::model::Pooling;
 use crate::TensorType;
+use minerva_engine::model::Pooling;
 
 /// The most sequences that llama.cpp holds side by side.
 pub const SLOTS_MAX: u32 = 256;

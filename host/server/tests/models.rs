@@ -213,7 +213,7 @@ async fn a_drain_waits_for_the_load_that_a_request_waits_for_and_lets_no_other_b
         if !is_freed {
             assert!(answer.contains("shutting down"), "{answer}");
         }
-        tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, serving).await.unwrap().unwrap();
         let refused = registry.get(Some("two")).await.map(|_| ());
         assert_eq!(refused, Err(minerva_models::registry::Error::Closing));
     }

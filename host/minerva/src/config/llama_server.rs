@@ -44,7 +44,8 @@ const MEDIA: &str = "there are no images and no sound";
 const ADAPTER: &str = "there are no adapters";
 const ROPE: &str = "positions are as the model's file says";
 const PLACE: &str = "layers are placed by --n-gpu-layers alone";
-const FETCH: &str = "fetch the file first, and give it with --model, or the hub's with --model hf:OWNER/REPOSITORY";
+const FETCH: &str =
+    "fetch the file first, and give it with --model, or the hub's with --model hf:OWNER/REPOSITORY";
 const ROUTER: &str = "several models are described in the file of settings";
 
 /// llama-server's flags, in the order of its help.

@@ -353,7 +353,8 @@ mod tests {
     #[test]
     fn flags_of_llama_server_are_translated_for_a_server_and_for_nothing_else() {
         let translated = |line: &str| translate(line.split(' ').map(OsString::from).collect());
-        let serve = translated("minerva serve --temp 0 -n -1 --typical 0.9 --no-warmup --port 1").expect("it is obeyed");
+        let serve = translated("minerva serve --temp 0 -n -1 --typical 0.9 --no-warmup --port 1")
+            .expect("it is obeyed");
         let arguments = Arguments::parse_from(serve.arguments);
         let Some(Command::Serve(arguments)) = arguments.command else { panic!("it serves") };
         assert_eq!((arguments.served.sampling.temperature, arguments.port), (Some(0.0), 1));

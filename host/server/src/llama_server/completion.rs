@@ -50,7 +50,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Failure> {
     let text = json::text(&body)?;
     let Prompt { prompt: Prompts(inputs) } = json::read(text)?;
-    let prepared = common::prepare(&shared.app, text, "prompt")?;
+    let prepared = common::prepare(&shared.app, text, "prompt").await?;
     let body: Body = json::read(text)?;
     body.answer(&shared, prepared, inputs, &request_id, admission).await
 }

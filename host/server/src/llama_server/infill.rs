@@ -43,7 +43,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Failure> {
     let text = json::text(&body)?;
     let Body { input_prefix, input_suffix, input_extra, prompt } = json::read(text)?;
-    let prepared = common::prepare(&shared.app, text, "input_prefix")?;
+    let prepared = common::prepare(&shared.app, text, "input_prefix").await?;
     let beginning = prompt.map(beginning).transpose()?;
     let extra = |Object(extra): Object<WireExtra>| Extra {
         filename: extra.filename.unwrap_or_else(|| "tmp".to_owned()),

@@ -71,7 +71,7 @@ pub(crate) async fn props(
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Props>, Failure> {
     let which = read(which)?;
-    let model = models.choose(which.model.as_deref())?;
+    let model = models.choose(which.model.as_deref()).await?;
     let (handle, info) = (&model.handle, model.handle.info());
     let vocabulary = handle.vocabulary();
     let text = |role| {
@@ -112,7 +112,7 @@ pub(crate) async fn slots(
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Vec<Slot>>, Failure> {
     let which = read(which)?;
-    let model = models.choose(which.model.as_deref())?;
+    let model = models.choose(which.model.as_deref()).await?;
     let n_ctx = model.handle.info().context;
     let slots = model.handle.slots();
     if which.fail_on_no_slot.is_some() && slots.iter().all(|slot| slot.request.is_some()) {

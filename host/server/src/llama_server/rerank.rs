@@ -99,7 +99,7 @@ pub(crate) async fn create(
     RawBody(body): RawBody,
 ) -> Result<Response, Failure> {
     let body: Body = json::read(json::text(&body)?)?;
-    let model = models.choose(body.model.as_deref())?;
+    let model = models.choose(body.model.as_deref()).await?;
     embedding::reranks(&model)?;
     let (documents, input, is_plain) = match (body.documents, body.texts) {
         (Some(documents), None) => {

@@ -80,7 +80,7 @@ pub(crate) async fn create(
     RawBody(body): RawBody,
 ) -> Result<Response, Failure> {
     let body: Body = json::read(json::text(&body)?)?;
-    let model = models.choose(body.model.as_deref())?;
+    let model = models.choose(body.model.as_deref()).await?;
     let embeds = embedding::embeds(&model)?;
     if embeds.pooling == Pooling::None {
         let message = "this server makes an embedding for each token (--pooling none), which has no place in \
@@ -114,7 +114,7 @@ pub(crate) async fn native(
     RawBody(body): RawBody,
 ) -> Result<Response, Failure> {
     let body: Body = json::read(json::text(&body)?)?;
-    let model = models.choose(body.model.as_deref())?;
+    let model = models.choose(body.model.as_deref()).await?;
     let embeds = embedding::embeds(&model)?;
     let norm = body.norm()?;
     let rows = embedding::compute(&model, texts(body.input), "input", admission).await?;
