@@ -251,7 +251,6 @@ impl Embedder {
             Err(error) => {
                 tracing::error!(%error, tokens, texts = texts.len(), "an embedding failed");
                 let mut failed: Vec<usize> = owners.into_iter().map(|(request, _)| request).collect();
-                failed.dedup();
                 failed.sort_unstable();
                 failed.dedup();
                 for request in failed.into_iter().rev() {

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use minerva::Host;
+use minerva::engine::model::Pooling;
 use minerva::engine::plugin::Kind;
 use minerva_server::{App, Models};
 use tokio::net::TcpListener;
@@ -215,6 +216,21 @@ fn announce(host: &Host, address: &str) {
         println!("plugin {} {} ({})", plugin.identity.name, plugin.identity.version, kinds.join(", "));
     }
     println!("listening on {address}\n\nTry:\n");
+    let only = match entries.as_slice() {
+        [only] => only.served.as_ref(),
+        _ => None,
+    };
+    if let Some(embeds) = only.and_then(|served| served.handle.info().embeds) {
+        let (path, body) = match embeds.pooling {
+            Pooling::Rank => {
+                ("/v1/rerank", r#"{"query":"What is a fox?","documents":["An animal.","A boat."]}"#)
+            }
+            Pooling::None => ("/embedding", r#"{"content":"What is a fox?"}"#),
+            _ => ("/v1/embeddings", r#"{"input":["What is a fox?","An animal."]}"#),
+        };
+        println!("curl {address}{path} -H 'Content-Type: application/json' -d '{body}'\n");
+        return;
+    }
     let curl = format!("curl {address}/v1/chat/completions -H 'Content-Type: application/json' -d");
     let mut body = serde_json::json!({ "messages": [{"role": "user", "content": "What is a plugin?"}] });
     if let [first, _, ..] = entries.as_slice() {

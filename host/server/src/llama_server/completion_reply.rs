@@ -37,8 +37,12 @@ struct Piece<'a> {
     tokens: Vec<Token>,
     stop: bool,
     id_slot: i32,
-    tokens_predicted: u32,
-    tokens_evaluated: u32,
+    /// Where tokens are told: a piece of text may be several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens_predicted: Option<u32>,
+    /// Where there is one prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens_evaluated: Option<u32>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     completion_probabilities: Vec<Probability>,
 }
@@ -215,7 +219,7 @@ pub(super) struct Streaming {
     shape: Shape,
     /// What was said of each choice, without its text.
     answers: Vec<Answer>,
-    /// Pieces are counted as tokens, as far as it is known.
+    /// Tokens of each, as far as they are told.
     predicted: Vec<u32>,
 }
 
@@ -230,18 +234,19 @@ impl Streaming {
         if let Some(answer) = self.answers.get_mut(index) {
             answer.has_new_line |= content.contains('\n');
         }
-        let said = u32::try_from(logprobs.len()).unwrap_or(u32::MAX).max(1);
+        let said = u32::try_from(logprobs.len()).unwrap_or(u32::MAX);
         if let Some(predicted) = self.predicted.get_mut(index) {
             *predicted = predicted.saturating_add(said);
         }
+        let tells_tokens = self.shape.returns_tokens || self.shape.n_probs > 0;
         let piece = Piece {
             index,
             content,
             tokens: self.shape.tokens(logprobs),
             stop: false,
             id_slot: -1,
-            tokens_predicted: self.predicted.get(index).copied().unwrap_or(0),
-            tokens_evaluated: self.shape.prompt_tokens,
+            tokens_predicted: self.predicted.get(index).copied().filter(|_| tells_tokens),
+            tokens_evaluated: Some(self.shape.prompt_tokens).filter(|_| self.shape.prompts.len() == 1),
             completion_probabilities: self.shape.probabilities(logprobs),
         };
         frames.data(&piece);
