@@ -281,11 +281,18 @@ impl Call {
         calls: &mut Calls,
         out: &mut Vec<Piece>,
     ) -> Outcome {
-        let wait = if last { Outcome::Done } else { Outcome::Wait };
+        // An argument that was cut off has no end that makes JSON of it.
+        let wait = |held: &mut String| {
+            if last {
+                held.clear();
+                return Outcome::Done;
+            }
+            Outcome::Wait
+        };
         if let Phase::Field { tool, begun, key, searched } = &mut self.phase {
             let Some(at) = held[*searched..].find(fields.value_close).map(|at| at + *searched) else {
                 *searched = held.len() - overlap(held, fields.value_close);
-                return wait;
+                return wait(held);
             };
             // The marks stand on lines of their own, or they do not.
             let value = held[..at].strip_prefix('\n').unwrap_or(&held[..at]);
@@ -299,11 +306,11 @@ impl Call {
         let Phase::Fields { tool, begun } = &mut self.phase else { return Outcome::Done };
         skip_space(held);
         if let Some(rest) = held.strip_prefix(fields.key_open) {
-            let Some((key, rest)) = rest.split_once(fields.key_close) else { return wait };
+            let Some((key, rest)) = rest.split_once(fields.key_close) else { return wait(held) };
             let rest = if fields.value_open.is_empty() { rest } else { rest.trim_start() };
             let Some(rest) = rest.strip_prefix(fields.value_open) else {
                 if fields.value_open.starts_with(rest) {
-                    return wait;
+                    return wait(held);
                 }
                 // A key without a value.
                 calls.more(if *begun { "}" } else { "{}" }, out);
@@ -316,7 +323,7 @@ impl Call {
         }
         let may_come = [fields.key_open, fields.close].iter().any(|mark| mark.starts_with(held.as_str()));
         if may_come && !(last && held.is_empty()) {
-            return wait;
+            return wait(held);
         }
         // Its end, or something that is no part of it.
         calls.more(if *begun { "}" } else { "{}" }, out);
