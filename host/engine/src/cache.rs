@@ -121,6 +121,23 @@ impl Cache {
         self.report();
     }
 
+    /// Empties a slot, busy or not: what is in it is not known, or gone.
+    pub(crate) fn forget(&mut self, model: &mut dyn Model, slot: usize) {
+        self.empty(model, slot);
+        self.report();
+    }
+
+    /// Forgets what nobody uses: idle slots and what is in host memory.
+    pub(crate) fn clear(&mut self, model: &mut dyn Model) {
+        for slot in 0..self.slots.len() {
+            if !self.slots[slot].is_busy {
+                self.empty(model, slot);
+            }
+        }
+        self.store.clear();
+        self.report();
+    }
+
     /// The busy slot that should move, and the free one where it should go, so that the busy slots stand together and
     /// are computed together: the last one, into the first gap.
     pub(crate) fn gap(&self) -> Option<(usize, usize)> {

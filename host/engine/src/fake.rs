@@ -2,7 +2,7 @@
 //!
 //! Its tokens are bytes, and a few special ones behind them, so that tests can be read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -117,6 +117,21 @@ pub struct Record {
     pub copies: usize,
     /// Decodes that are to fail, counted down; then they work again.
     pub failures_left: usize,
+    /// How the next decodes fail, each in its way, before those.
+    pub faults: VecDeque<Fault>,
+    /// A token with which every decode fails.
+    pub poison: Option<Token>,
+}
+
+/// A way for a decode to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An error, and what the slots of the batch hold is not known.
+    Decode,
+    /// The device is out of memory, or gone.
+    Device,
+    /// A panic.
+    Panic,
 }
 
 impl Log {
@@ -129,6 +144,16 @@ impl Log {
     /// Makes the next decodes fail.
     pub fn fail_next(&self, decodes: usize) {
         self.update(|record| record.failures_left = decodes);
+    }
+
+    /// Makes the next decodes fail in these ways, one each.
+    pub fn inject(&self, faults: &[Fault]) {
+        self.update(|record| record.faults.extend(faults));
+    }
+
+    /// Makes every decode fail that a token is part of.
+    pub fn poison(&self, token: Token) {
+        self.update(|record| record.poison = Some(token));
     }
 
     fn update<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
@@ -189,6 +214,14 @@ impl ScriptedModel {
     #[must_use]
     pub fn with_delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// Notes what it is asked where another one did.
+    #[must_use]
+    pub fn with_log(mut self, log: Log) -> Self {
+        self.log = log;
+        self.note();
         self
     }
 
@@ -259,14 +292,25 @@ impl Model for ScriptedModel {
             self.log.update(|record| record.refusals += 1);
             return Err(Error::NoRoom { tokens: batch.len() });
         }
-        let fails = self.log.update(|record| {
+        let fault = self.log.update(|record| {
             record.batches.push(batch.clone());
-            let fails = record.failures_left > 0;
-            record.failures_left = record.failures_left.saturating_sub(1);
-            fails
+            let fault = record.faults.pop_front();
+            let fails = fault.is_none() && record.failures_left > 0;
+            record.failures_left -= usize::from(fails);
+            let poisoned = record.poison.is_some_and(|token| batch.tokens.contains(&token));
+            fault.or((fails || poisoned).then_some(Fault::Decode))
         });
-        if fails {
-            return Err(Error::Decode("the script says so".into()));
+        if let Some(fault) = fault {
+            // As with a real one: some of the batch is in the slots.
+            for index in 0..batch.len() / 2 {
+                self.slots.entry(batch.slots[index]).or_default().push(batch.tokens[index]);
+            }
+            self.note();
+            match fault {
+                Fault::Decode => return Err(Error::Decode("the script says so".into())),
+                Fault::Device => return Err(Error::Device("the script took it away".into())),
+                Fault::Panic => panic!("the script says so"),
+            }
         }
         self.rows.clear();
         for index in 0..batch.len() {

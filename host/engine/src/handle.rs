@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use crate::Error;
@@ -14,6 +15,7 @@ use crate::model::{Encode, Info, Model, Token, Vocabulary};
 use crate::options::Options;
 use crate::pipeline::{self, Generation};
 use crate::queue::{self, Queue};
+use crate::recovery::{Reload, State};
 use crate::request::{Chat, GenerateRequest};
 use crate::shared::{Gauges, Shared, SlotStatus, Status};
 use crate::worker::Worker;
@@ -37,6 +39,20 @@ impl Engine {
     ///
     /// When the thread cannot be started, or there is no dialect of the name in the options.
     pub fn start(model: Box<dyn Model>, options: Options) -> Result<Self, Error> {
+        Self::start_with(model, None, options)
+    }
+
+    /// Starts the worker thread of a model that can be loaded anew when its device fails. Requests in flight go on
+    /// from the tokens that they have.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::start`].
+    pub fn start_reloadable(model: Box<dyn Model>, reload: Reload, options: Options) -> Result<Self, Error> {
+        Self::start_with(model, Some(reload), options)
+    }
+
+    fn start_with(model: Box<dyn Model>, reload: Option<Reload>, options: Options) -> Result<Self, Error> {
         let info = model.info().clone();
         let vocabulary = model.vocabulary();
         let source = options.chat_template.as_deref().or(info.chat_template.as_deref());
@@ -57,16 +73,19 @@ impl Engine {
             let embedder = Embedder::new(model, Arc::clone(&texts), woken, Arc::clone(&gauges));
             Box::new(move || embedder.run())
         } else {
-            let worker = Worker::new(model, options.clone(), Arc::clone(&queue), woken, Arc::clone(&gauges));
+            let worker =
+                Worker::new(model, reload, options.clone(), Arc::clone(&queue), woken, Arc::clone(&gauges));
             Box::new(move || worker.run())
         };
         let (closing, closing_texts) = (Arc::clone(&queue), Arc::clone(&texts));
+        let state = Arc::clone(&gauges);
         let thread = std::thread::Builder::new().name("minerva-engine".into());
         let worker = thread
             .spawn(move || {
                 // Whatever breaks in here, no request may wait for ever: the readers' channels close with it.
                 if catch_unwind(AssertUnwindSafe(work)).is_err() {
                     tracing::error!("the engine's worker panicked; the engine serves no more");
+                    state.recovery_state.store(State::Failed as u8, Ordering::Relaxed);
                 }
                 closing.close();
                 closing_texts.close();

@@ -21,6 +21,7 @@ mod processing;
 mod queue;
 mod cost;
 pub mod scheduler;
+pub mod recovery;
 mod prefix;
 mod store;
 mod cache;

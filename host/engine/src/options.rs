@@ -35,6 +35,8 @@ pub struct Options {
     pub prefix_cache: bool,
     /// Most bytes of host memory for sequences that have no slot any more; 0 keeps none. Default 1 GiB.
     pub prefix_cache_bytes: u64,
+    /// How long after a model could not be loaded anew a request is a reason to try once more. Default 5 s.
+    pub reload_pause: Duration,
     /// What grammars may cost.
     pub grammar: grammar::Limits,
     /// Most texts of one request for embeddings. Default 2,048.
@@ -62,6 +64,7 @@ impl Default for Options {
             prefill_burst: 64,
             prefix_cache: true,
             prefix_cache_bytes: 1 << 30,
+            reload_pause: Duration::from_secs(5),
             grammar: grammar::Limits::default(),
             embed_texts_max: 2_048,
             embed_tokens_max: 1 << 20,

@@ -137,6 +137,12 @@ pub(crate) struct Sequence {
     /// Why it ends, once that is known and until all is delivered.
     pub finishing: Option<FinishReason>,
     pub ignore_end: bool,
+    /// Decodes that failed since its last token.
+    pub failures: usize,
+    /// It is not decoded before.
+    pub not_before: Option<Instant>,
+    /// What it held when the model was loaded anew, while its samplers choose the token after it.
+    redo: Vec<Token>,
     pub reader: Reader,
     /// Chosen, and not yet taken by the reader's channel.
     outbox: VecDeque<Chosen>,
@@ -166,6 +172,9 @@ impl Sequence {
             late: false,
             finishing: None,
             ignore_end: submission.ignore_end,
+            failures: 0,
+            not_before: None,
+            redo: Vec::new(),
             reader: submission.reader,
             outbox: VecDeque::new(),
             stalled_since: None,
@@ -221,7 +230,12 @@ impl Sequence {
 
     /// Makes it begin anew with what it has so far, after its slot was taken from it.
     pub(crate) fn rewind(&mut self, held: &[Token]) {
-        self.pending = held.iter().copied().chain(self.pending.drain(..)).collect();
+        if self.pending.is_empty() {
+            // Its row was looked at: it is not decoded again before the token of that row is there.
+            self.redo.extend(held);
+        } else {
+            self.pending = held.iter().copied().chain(self.pending.drain(..)).collect();
+        }
         self.position = 0;
     }
 
@@ -244,12 +258,14 @@ impl Sequence {
     ) -> Vec<Token> {
         self.leads = None;
         let mut tokens = Vec::with_capacity(chosen.len());
+        self.pending.extend(self.redo.drain(..));
+        let before = self.position + number(self.pending.len());
         for chosen in chosen {
             let token = chosen.token;
             tokens.push(token);
             self.outbox.push_back(chosen);
             self.tokens_left = self.tokens_left.saturating_sub(1);
-            let held = self.position + number(tokens.len());
+            let held = before + number(tokens.len());
             if !self.ignore_end && is_end(token) {
                 self.finishing = Some(FinishReason::Stop);
             } else if self.tokens_left == 0 || held > context {

@@ -1,7 +1,7 @@
 //! What the handles, the requests' tasks and the worker share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -16,6 +16,7 @@ use crate::latency::Recorder;
 use crate::model::{Info, Layout, Token, Vocabulary};
 use crate::options::Options;
 use crate::queue::{Queue, Refused, Ticket};
+use crate::recovery::State;
 use crate::sequence::Submission;
 
 /// What the handles and the worker share.
@@ -57,6 +58,10 @@ pub(crate) struct Gauges {
     pub saved_bytes: AtomicU64,
     pub sequences_restored: AtomicU64,
     pub sequences_evicted: AtomicU64,
+    pub decode_retries: AtomicU64,
+    pub model_reloads: AtomicU64,
+    /// A [`State`] as its number.
+    pub recovery_state: AtomicU8,
     /// One place a slot; written by the worker only.
     pub slots: Vec<SlotGauge>,
 }
@@ -139,6 +144,12 @@ pub struct Status {
     pub sequences_restored: u64,
     /// Saved sequences that had to go for want of room since the start.
     pub sequences_evicted: u64,
+    /// How the model is.
+    pub state: State,
+    /// Sequences that were decoded again because a decode failed, since the start.
+    pub decode_retries: u64,
+    /// Times that the model was loaded anew since the start.
+    pub model_reloads: u64,
 }
 
 impl Shared {
@@ -193,6 +204,9 @@ impl Shared {
             saved_bytes_limit: if options.prefix_cache { options.prefix_cache_bytes } else { 0 },
             sequences_restored: count(&gauges.sequences_restored),
             sequences_evicted: count(&gauges.sequences_evicted),
+            state: State::from_number(gauges.recovery_state.load(Ordering::Relaxed)),
+            decode_retries: count(&gauges.decode_retries),
+            model_reloads: count(&gauges.model_reloads),
         }
     }
 

@@ -28,6 +28,12 @@ impl Store {
         Self { limit_bytes, bytes: 0, entries: Vec::new(), bytes_per_token: None }
     }
 
+    /// Drops them all.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        self.bytes = 0;
+    }
+
     /// What the saved sequences are, in the order of their indices.
     pub(crate) fn tokens(&self) -> impl Iterator<Item = &[Token]> {
         self.entries.iter().map(|entry| entry.tokens.as_slice())

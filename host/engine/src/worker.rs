@@ -1,6 +1,8 @@
 //! The one engine thread: admit, schedule, decode, sample, send. It owns the model, and nothing it does waits for
 //! anyone but the model, and a moment for samplers.
 
+mod recover;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +16,7 @@ use crate::model::{self, Batch, Layout, Model, Slot, Token, Vocabulary};
 use crate::options::Options;
 use crate::pool::{Pool, Returned, Task};
 use crate::queue::Queue;
+use crate::recovery::{Recovery, Reload};
 use crate::sampling::{Outcome, Prepared};
 use crate::scheduler::{Call, Demand, Limits, Scheduler};
 use crate::sequence::{Owner, Reader, Sequence, Submission};
@@ -38,11 +41,18 @@ pub(crate) struct Worker {
     suspended: VecDeque<Sequence>,
     sequences_begun: u64,
     batch: Batch,
+    recovery: Recovery,
+    reload: Option<Reload>,
+    /// Why the model could not be loaded anew, and since when.
+    failed: Option<(Instant, model::Error)>,
+    /// Sequences whose decode failed are decoded next, and then others again.
+    suspects_turn: bool,
 }
 
 impl Worker {
     pub(crate) fn new(
         model: Box<dyn Model>,
+        reload: Option<Reload>,
         options: Options,
         queue: Arc<Queue<Submission>>,
         wake: Receiver<()>,
@@ -68,6 +78,10 @@ impl Worker {
             suspended: VecDeque::new(),
             sequences_begun: 0,
             batch: Batch::default(),
+            recovery: Recovery::default(),
+            reload,
+            failed: None,
+            suspects_turn: false,
             model,
             options,
             queue,
@@ -83,6 +97,7 @@ impl Worker {
                 self.take_back(returned);
             }
             self.sweep();
+            self.check_failed();
             self.admit();
             self.close_gap();
             self.show();
@@ -116,10 +131,6 @@ impl Worker {
             gauge.tokens_held.store(held, Ordering::Relaxed);
             gauge.tokens_left.store(left, Ordering::Relaxed);
         }
-    }
-
-    fn demands(&self) -> Vec<Demand> {
-        self.sequences.iter().flatten().filter_map(Sequence::demand).collect()
     }
 
     /// Sleeps until a request, a cancellation or a sampler wakes it.
@@ -298,18 +309,12 @@ impl Worker {
             return None;
         }
         let begun = Instant::now();
-        if let Err(error) = self.model.decode(&self.batch) {
+        if let Err(error) = self.run_model() {
             if matches!(error, model::Error::NoRoom { .. }) && self.suspend_one() {
                 return None;
             }
-            tracing::error!(%error, tokens = self.batch.len(), sequences = shares.len(), "a decode failed");
-            for share in shares {
-                // What is in the slot now is not known.
-                if let Some(sequence) = self.release(share.slot as usize, false) {
-                    self.gauges.requests_failed.fetch_add(1, Ordering::Relaxed);
-                    sequence.reader.fail(Error::Model(error.clone()));
-                }
-            }
+            let slots: Vec<usize> = shares.iter().map(|share| share.slot as usize).collect();
+            self.recover(&slots, &error);
             return None;
         }
         let took = begun.elapsed();
@@ -438,6 +443,7 @@ impl Worker {
     /// Makes what was chosen part of the answer.
     fn commit(&mut self, slot: usize, outcome: Outcome) {
         let now = Instant::now();
+        self.recovered(slot);
         let Some(sequence) = &mut self.sequences[slot] else { return };
         match outcome {
             Outcome::Stop(reason) => sequence.finishing = Some(reason),

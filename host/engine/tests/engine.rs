@@ -1,5 +1,7 @@
 //! The whole engine on a scripted model: everything but llama.cpp, in milliseconds.
 
+#[path = "engine/recovery.rs"]
+mod recovery;
 #[path = "engine/cache.rs"]
 mod cache;
 #[path = "engine/embedding.rs"]
@@ -293,8 +295,8 @@ async fn who_is_late_is_told_and_nobody_else_notices() {
 async fn a_failed_decode_ends_only_the_requests_in_it() {
     let (engine, log) = start(1, Options::default());
     let handle = engine.handle();
-    log.fail_next(1);
-    let error = ask(&handle, request("hello")).await.expect_err("the decode fails");
+    log.fail_next(4);
+    let error = ask(&handle, request("hello")).await.expect_err("the decode fails, and so do three tries");
     assert!(error.to_string().contains("the script says so"), "{error}");
     assert_eq!(log.record().slots_in_use, 0);
     assert_eq!(ask(&handle, request("hello")).await.expect("an answer").0, " world");

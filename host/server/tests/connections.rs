@@ -123,7 +123,7 @@ async fn an_error_after_the_first_event_is_the_last_event() {
     let mut socket = send(server.address, FOR_EVER).await;
     let before = read_until(&mut socket, "data: ").await;
     assert!(before.starts_with("HTTP/1.1 200 "), "{before}");
-    fixture.log.fail_next(1);
+    fixture.log.fail_next(4);
     let rest = read_until(&mut socket, "0\r\n\r\n").await;
     assert!(rest.contains("data: {\"error\":{\"code\":500,"), "{rest}");
     assert!(!rest.contains("[DONE]") && !rest.contains("the script says so"), "{rest}");
