@@ -59,3 +59,24 @@ pub enum Error {
     #[error("cannot quantise: {0}")]
     Quantize(String),
 }
+
+impl Error {
+    /// Whether there was no memory for what was asked, on the host or on a device: something smaller may fit.
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        const WORDS: [&str; 6] = [
+            "out of memory",
+            "failed to allocate",
+            "unable to allocate",
+            "cudaMalloc failed",
+            "OutOfDeviceMemory",
+            "bad_alloc",
+        ];
+        match self {
+            Self::Load { cause, .. } | Self::Context { cause, .. } => {
+                WORDS.iter().any(|words| cause.contains(words))
+            }
+            _ => false,
+        }
+    }
+}

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use minerva_engine::recovery::Reload;
 use minerva_engine::{Engine, Options as EngineOptions};
 use minerva_llama::{Device, FlashAttention, Options as LlamaOptions};
 use minerva_models::devices::{Gpu, Plan, Wish, plan};
 use minerva_models::gguf::Gguf;
 use minerva_models::inspect::{Memory, Running, Summary, summarize};
+use minerva_models::ladder::{self, Allowed};
 use minerva_models::registry::{Progress, Source, SourceError};
 
 use crate::error::Error;
@@ -141,13 +143,36 @@ impl Model {
 
     /// Loads it, and says how.
     pub(crate) fn start(&self, progress: &mut Progress<'_>) -> Result<(Engine, LlamaOptions), Error> {
-        let Planned { llama, plan, .. } = self.plan()?;
+        let Planned { mut llama, plan, .. } = self.plan()?;
         for reason in &plan.reasons {
             tracing::debug!("devices: {reason}");
         }
-        let model = minerva_llama::load(&llama, progress)?;
-        Ok((Engine::start(Box::new(model), self.engine.clone())?, llama))
+        let cpu = self.gpu.gpu == Gpu::Auto || self.cpu_fallback;
+        let allowed = Allowed { cpu, slots: self.slots.is_none() };
+        let model =
+            ladder::load(&mut llama, allowed, |options| minerva_llama::load(options, &mut *progress))?;
+        let reload = reload(&llama, allowed);
+        Ok((Engine::start_reloadable(Box::new(model), reload, self.engine.clone())?, llama))
     }
+}
+
+/// Loads the model anew when its device failed: from its file, if that is still sound, with as many sequences as
+/// before, and with fewer layers on the GPU where memory ran out.
+fn reload(options: &LlamaOptions, allowed: Allowed) -> Reload {
+    let (mut options, allowed) = (options.clone(), Allowed { slots: false, ..allowed });
+    Box::new(move |error| {
+        minerva_models::gguf::check(&options.path).map_err(|error| told(&error))?;
+        if error.to_string().contains("out of memory") {
+            ladder::shrink(&mut options, allowed);
+        }
+        let model = ladder::load(&mut options, allowed, |options| minerva_llama::load(options, |_| true));
+        Ok(Box::new(model.map_err(|error| told(&error))?) as Box<dyn minerva_engine::model::Model>)
+    })
+}
+
+/// An error with its cause.
+fn told(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 
 impl Source for Model {

@@ -7,6 +7,7 @@ pub mod gguf;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod inspect;
+pub mod ladder;
 pub mod quantize;
 pub mod registry;
 pub mod synthetic;

@@ -103,12 +103,14 @@ pub(crate) async fn scrape(
             bytes(status.saved_bytes_limit)
         }),
     ];
-    let counters: [Figure<u64>; 8] = [
+    let counters: [Figure<u64>; 10] = [
         ("prompt_tokens", "Tokens of prompts decoded", |status| status.tokens_prefilled),
         ("generation_tokens", "Tokens generated", |status| status.tokens_generated),
         ("requests_finished", "Requests that ended as they should", |status| status.requests_finished),
         ("requests_canceled", "Requests whose client went away", |status| status.requests_cancelled),
         ("requests_failed", "Requests that ended with an error", |status| status.requests_failed),
+        ("decode_retries", "Sequences decoded again because a decode failed", |status| status.decode_retries),
+        ("model_reloads", "Times that the model was loaded anew", |status| status.model_reloads),
         ("prompt_tokens_cached", "Tokens of prompts that were in the cache", |status| status.tokens_cached),
         ("cache_restored_sequences", "Sequences restored from host memory", |status| {
             status.sequences_restored

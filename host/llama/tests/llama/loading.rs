@@ -51,7 +51,11 @@ fn failures_name_the_file_and_the_cause() {
         (Options { slots: 0, ..tiny() }, "0 slots"),
         (Options { slots: 257, ..tiny() }, "1 to 256"),
         (Options { batch: 0, ..tiny() }, "at least one"),
-        (Options { value_type: KvType::Q8_0, ..tiny() }, "flash attention"),
+        (
+            Options { value_type: KvType::Q8_0, flash_attention: FlashAttention::Off, ..tiny() },
+            "flash attention",
+        ),
+        (Options { devices: Some(vec!["CUDA77".into()]), ..tiny() }, "there is no device CUDA77"),
         (Options { context: u32::MAX, ..tiny() }, "more than llama.cpp can count"),
     ] {
         let failure = failure(load(&change, |_| true)).to_string();
@@ -72,7 +76,6 @@ fn what_is_left_open_is_decided() {
     let quantised = Options {
         key_type: KvType::Q8_0,
         value_type: KvType::Q8_0,
-        flash_attention: FlashAttention::On,
         slots: 40,
         batch: 8,
         context: 100,
@@ -81,6 +84,24 @@ fn what_is_left_open_is_decided() {
     let llama = load(&quantised, |_| true).expect("it loads");
     assert_eq!((llama.info().context, llama.info().batch_tokens_max), (100, 40));
     assert!(!llama.info().capabilities.batch_invariant);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_cache_that_no_machine_has_memory_for_is_told_from_other_errors() {
+    // Where the kernel promises any amount it would be believed, and then be taken.
+    let promises_all =
+        std::fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "1");
+    if promises_all {
+        return;
+    }
+    // Two layers of 128 numbers in 32 bits: a terabyte.
+    let options =
+        Options { slots: 1, context: 1 << 30, key_type: KvType::F32, value_type: KvType::F32, ..tiny() };
+    let error = load(&options, |_| true).err().expect("there is no room");
+    assert!(error.is_out_of_memory(), "{error}");
+    let error = load(&Options::new("missing.gguf"), |_| true).err().expect("it is missing");
+    assert!(!error.is_out_of_memory(), "{error}");
 }
 
 #[test]

@@ -68,6 +68,10 @@ struct Meta {
     n_parallel: u32,
     architecture: String,
     device: String,
+    /// `healthy`, `retrying`, `reloading` or `failed`.
+    state: &'static str,
+    decode_retries: u64,
+    model_reloads: u64,
 }
 
 /// Lists what `model` can be.
@@ -121,7 +125,7 @@ fn entry(entry: registry::Entry) -> Entry {
             last_used: entry.last_used.map(unix_seconds),
         },
         meta: entry.served.map(|served| {
-            let info = served.handle.info();
+            let (info, status) = (served.handle.info(), served.handle.status());
             Meta {
                 n_vocab: info.vocabulary_size,
                 n_ctx: info.context,
@@ -131,6 +135,9 @@ fn entry(entry: registry::Entry) -> Entry {
                 n_parallel: info.slots,
                 architecture: info.architecture.clone(),
                 device: info.device.clone(),
+                state: status.state.as_str(),
+                decode_retries: status.decode_retries,
+                model_reloads: status.model_reloads,
             }
         }),
     }
