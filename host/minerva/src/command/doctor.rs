@@ -257,8 +257,8 @@ mod tests {
 
     #[test]
     fn too_many_threads_and_too_little_memory_are_told() {
-        let arguments = ModelArguments { threads: Some(64), ..ModelArguments::default() };
-        let mut planned = arguments.described().expect("a model").plan().expect("a plan");
+        let model = minerva::Model::built_in().llama(|llama| llama.threads = 64);
+        let mut planned = model.plan().expect("a plan");
         planned.plan.host_bytes = 2 << 30;
         let advice = advice(&machine(&[], &[]), Some(&planned));
         assert!(advice[0].contains("64 threads on 4 cores"), "{advice:?}");

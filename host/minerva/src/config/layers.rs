@@ -3,7 +3,7 @@
 //! What is weaker than a flag becomes a default of clap's, so that one parser reads all of it, and whoever asks for
 //! a setting need not know that there are layers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -157,13 +157,15 @@ impl Sources {
     /// Variables that look like ours and are not, with the name that may have been meant. Others may have set them:
     /// Kubernetes makes `MINERVA_SERVICE_HOST` for a service called minerva.
     pub(crate) fn unknown_variables(&self) -> Vec<(String, Option<String>)> {
-        let known = || self.settings.iter().flat_map(|setting| &setting.variables).map(String::as_str);
+        // Commands have variables of their own, which are no settings.
+        let mut known = of_commands(&definition::command());
+        known.extend(self.settings.iter().flat_map(|setting| setting.variables.iter().cloned()));
         let ours = self.environment.keys().filter(|name| name.starts_with("MINERVA_"));
-        let unknown = ours.filter(|name| *name != "MINERVA_CONFIG" && known().all(|known| known != *name));
+        let unknown = ours.filter(|name| !known.contains(*name));
         unknown
             .map(|name| {
                 let written = name.to_lowercase();
-                let names: Vec<String> = known().map(str::to_lowercase).collect();
+                let names: Vec<String> = known.iter().map(|name| name.to_lowercase()).collect();
                 let meant = nearest(&written, names.iter().map(String::as_str)).map(str::to_uppercase);
                 (name.clone(), meant)
             })
@@ -263,6 +265,12 @@ impl Sources {
         (self.globals, self.sections) = (globals, sections);
         Ok(())
     }
+}
+
+/// The variables that clap knows, of a command and of those below it.
+fn of_commands(command: &Command) -> BTreeSet<String> {
+    let own = command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned()));
+    own.chain(command.get_subcommands().flat_map(of_commands)).collect()
 }
 
 /// Whether a command has settings that a file can change.
