@@ -101,6 +101,7 @@ impl Worker {
             self.admit();
             self.close_gap();
             self.show();
+            self.take_turns();
             let demands = self.demands();
             if !demands.is_empty() {
                 self.step(&demands);

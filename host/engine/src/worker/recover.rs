@@ -14,21 +14,30 @@ use crate::scheduler::Demand;
 use crate::sequence::Sequence;
 
 impl Worker {
-    /// What the sequences want that may be decoded now. Those whose decode failed are decoded one by one, in turn
-    /// with the others: so the guilty one is found, and nobody else waits for it.
-    pub(super) fn demands(&mut self) -> Vec<Demand> {
-        let now = Instant::now();
-        let is_due = |sequence: &&Sequence| sequence.not_before.is_none_or(|time| time <= now);
-        let due = self.sequences.iter().flatten().filter(is_due);
-        let (suspects, others): (Vec<&Sequence>, Vec<&Sequence>) =
-            due.filter(|sequence| sequence.demand().is_some()).partition(|sequence| sequence.failures > 0);
+    /// Those whose decode failed are decoded one by one, in turn with the others: so the guilty one is found, and
+    /// nobody else waits for it.
+    pub(super) fn take_turns(&mut self) {
+        let (suspects, others) = self.due();
         self.suspects_turn = !suspects.is_empty() && (others.is_empty() || !self.suspects_turn);
+    }
+
+    /// What the sequences want whose turn it is.
+    pub(super) fn demands(&self) -> Vec<Demand> {
+        let (suspects, others) = self.due();
         let chosen = if self.suspects_turn {
             suspects.into_iter().min_by_key(|sequence| sequence.not_before).into_iter().collect()
         } else {
             others
         };
         chosen.into_iter().filter_map(Sequence::demand).collect()
+    }
+
+    /// The sequences that may be decoded now: those whose decode failed, and the others.
+    fn due(&self) -> (Vec<&Sequence>, Vec<&Sequence>) {
+        let now = Instant::now();
+        let is_due = |sequence: &&Sequence| sequence.not_before.is_none_or(|time| time <= now);
+        let due = self.sequences.iter().flatten().filter(is_due);
+        due.filter(|sequence| sequence.demand().is_some()).partition(|sequence| sequence.failures > 0)
     }
 
     /// Decodes the batch. A panic in the model is an error like others: the device may be in any state.
