@@ -118,7 +118,8 @@ fn exponential(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     let weighs = x > -87.0;
     let x = if weighs { x } else { -87.0 };
-    let whole = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rounded = x * std::f32::consts::LOG2_E + ROUND;
+    let whole = rounded - ROUND;
     let r = x - whole * 0.693_359_375 + whole * 2.121_944_4e-4;
     let mut p = 1.987_569_15e-4;
     p = p * r + 1.398_199_95e-3;
@@ -127,8 +128,8 @@ fn exponential(x: f32) -> f32 {
     p = p * r + 1.666_666_5e-1;
     p = p * r + 5.000_000_1e-1;
     let fraction = p * r * r + r + 1.0;
-    #[expect(clippy::cast_possible_truncation, reason = "from -126 to 0")]
-    let exponent = ((whole as i32 + 127) << 23).cast_unsigned();
+    // The lowest bits of what was rounded are the whole number. A cast would saturate, which is not vectorised.
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
     if weighs { fraction * f32::from_bits(exponent) } else { 0.0 }
 }
 
