@@ -72,7 +72,6 @@ fn what_holds_is_printed_with_where_it_comes_from() {
         "drain_timeout = 9   # MINERVA_DRAIN_TIMEOUT",
         "body_limit = 33554432   # default",
         "admin_key = [\"(hidden)\"]   # ",
-        "name",
         "[[models]]",
     ] {
         assert!(text.contains(line), "{line} is not in {}", shown(&output));

@@ -86,7 +86,11 @@ impl Fleet {
 
     fn add(&mut self, arguments: &ServeArguments, place: &str) -> Result<()> {
         let model = described(arguments)?;
-        let spec = arguments.served.spec(arguments.model.name(), model.clone())?;
+        let mut spec = arguments.served.spec(arguments.model.name(), model.clone())?;
+        // The file's name is a name too, for the first model of that file.
+        let is_taken =
+            |name: &String| self.specs.iter().any(|other| other.id == *name || other.aliases.contains(name));
+        spec.aliases.retain(|alias| arguments.served.alias.contains(alias) || !is_taken(alias));
         if let Some(other) = self.specs.iter().find(|other| other.id == spec.id) {
             bail!("two models are called `{}`; the second one is in {place}: give it another name", other.id);
         }
