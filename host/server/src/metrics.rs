@@ -34,7 +34,7 @@ struct Labels {
 }
 
 /// What requests were answered. Clones count together.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Answers {
     statuses: Family<OfAnswer, Counter>,
     broken: Family<OfError, Counter>,
@@ -50,6 +50,17 @@ struct OfAnswer {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OfError {
     error: &'static str,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        let broken = Family::<OfError, Counter>::default();
+        // What is not there yet cannot be told from what is not there at all: an alert wants to see it at 0.
+        for error in ["server_error", "timeout_error", "unavailable_error"] {
+            drop(broken.get_or_create(&OfError { error }));
+        }
+        Self { statuses: Family::default(), broken }
+    }
 }
 
 impl Answers {

@@ -72,7 +72,7 @@ async fn damaged_bodies_are_never_the_servers_mistake() {
         round += 1;
         damage_all(Random(round * 0x9E37_79B9)).await;
     }
-    println!("{round} rounds");
+    eprintln!("{round} rounds");
 }
 
 async fn damage_all(mut random: Random) {
