@@ -184,25 +184,17 @@ impl Server {
         events[..events.len() - 1].iter().map(chunk).collect()
     }
 
+    /// The first figure of the metrics that begins so.
+    pub(crate) async fn gauge(&self, name: &str) -> u64 {
+        let answer = self.client.get(self.url("/metrics")).send().await.expect("an answer");
+        figure(&answer.text().await.expect("text"), name)
+    }
+
     /// The gauges of sequences that run and requests that wait.
     pub(crate) async fn load(&self) -> (u64, u64) {
-        let text = self
-            .client
-            .get(self.url("/metrics"))
-            .send()
-            .await
-            .expect("an answer")
-            .text()
-            .await
-            .expect("text");
-        let gauge = |name: &str| {
-            let line = text
-                .lines()
-                .find(|line| line.starts_with(name))
-                .unwrap_or_else(|| panic!("no {name}: {text}"));
-            line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a number") as u64
-        };
-        (gauge("minerva_requests_running"), gauge("minerva_requests_waiting"))
+        let answer = self.client.get(self.url("/metrics")).send().await.expect("an answer");
+        let text = answer.text().await.expect("text");
+        (figure(&text, "minerva_requests_running"), figure(&text, "minerva_requests_waiting"))
     }
 
     /// Waits until nothing runs and nothing waits.
@@ -243,6 +235,12 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn figure(metrics: &str, name: &str) -> u64 {
+    let line = metrics.lines().find(|line| line.starts_with(name));
+    let line = line.unwrap_or_else(|| panic!("no {name}: {metrics}"));
+    line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).expect("a number") as u64
 }
 
 /// The text of streamed chunks.

@@ -18,6 +18,8 @@ mod hostile_plugins;
 mod plugin_life;
 mod lifecycle;
 mod several_models;
+mod load;
+mod deploy;
 mod authoring;
 mod embedding;
 mod clients;
