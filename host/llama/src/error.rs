@@ -80,3 +80,17 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_memory_is_told_from_other_errors() {
+        let load = |cause: &str| Error::Load { path: "model.gguf".into(), cause: cause.into() };
+        assert!(load("unable to allocate CUDA0 buffer").is_out_of_memory());
+        assert!(load("failed to allocate buffer of size 99").is_out_of_memory());
+        assert!(!load("unknown model architecture: 'x'").is_out_of_memory());
+        assert!(!Error::Backend.is_out_of_memory());
+    }
+}

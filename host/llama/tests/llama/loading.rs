@@ -86,24 +86,6 @@ fn what_is_left_open_is_decided() {
     assert!(!llama.info().capabilities.batch_invariant);
 }
 
-#[cfg(target_os = "linux")]
-#[test]
-fn a_cache_that_no_machine_has_memory_for_is_told_from_other_errors() {
-    // Where the kernel promises any amount it would be believed, and then be taken.
-    let promises_all =
-        std::fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "1");
-    if promises_all {
-        return;
-    }
-    // Two layers of 128 numbers in 32 bits: a terabyte.
-    let options =
-        Options { slots: 1, context: 1 << 30, key_type: KvType::F32, value_type: KvType::F32, ..tiny() };
-    let error = load(&options, |_| true).err().expect("there is no room");
-    assert!(error.is_out_of_memory(), "{error}");
-    let error = load(&Options::new("missing.gguf"), |_| true).err().expect("it is missing");
-    assert!(!error.is_out_of_memory(), "{error}");
-}
-
 #[test]
 fn there_is_a_processor() {
     let devices = minerva_llama::devices().expect("llama.cpp starts");
