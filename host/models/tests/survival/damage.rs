@@ -169,7 +169,7 @@ impl<'a> Damaged<'a> {
             0 => self.byte(place(0..sound.header.len(), random), random),
             1 => self.byte(place(4..24, random), random),
             2 | 3 if !field.is_vocabulary => {
-                self.byte(place(field.key.start..field.value + 8, random), random)
+                self.byte(place(field.key.start..field.value + 8, random), random);
             }
             2..=4 if !sound.tensors.is_empty() => self.byte(place(sound.tensors.clone(), random), random),
             // A number with another value.
