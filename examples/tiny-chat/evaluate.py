@@ -192,7 +192,7 @@ def seen_cases(rng):
             else:
                 turns = skill(rng)
                 if skill is tools.tool_call:
-                    turns[-1].tools = turns[-1].tools + tools.distractors(rng, int(rng.random() * 3), [turns[-1].tools[0]["function"]["name"]])
+                    turns[-1].tools = turns[-1].tools + tools.distractors(rng, int(rng.random() * 3), turns[-1].tools)
                     rng.shuffle(turns[-1].tools)
             made.append((turns, False))
     for index in range(50):

@@ -93,11 +93,11 @@ def without_tools(rng):
 def with_tools(rng):
     turns, tools_seen = [], []
     first = rng.random()
-    if first < 0.74:
+    if first < 0.78:
         new = tools.tool_call(rng)
         turns += new
         tools_seen += new[0].tools
-        tools_seen += tools.distractors(rng, pick(rng, [0, 0, 1, 1, 1, 2]), [t["function"]["name"] for t in tools_seen])
+        tools_seen += tools.distractors(rng, pick(rng, [0, 0, 1, 2, 2, 3]), tools_seen)
         if not new[0].calls or new[0].results:
             if rng.random() < 0.3:
                 again = next_call(rng, new[0])
@@ -109,9 +109,8 @@ def with_tools(rng):
             turns = plain_turns(rng, WITH_TOOLS, 1) + turns
     else:
         if rng.random() < 0.5:
-            new, taken, kind = tools.no_tool_fits(rng)
-            tools_seen = [t for t in tools.distractors(rng, pick(rng, [1, 2, 3]), [taken]) if not similar(t, kind)]
-            turns = new if tools_seen else plain_turns(rng, WITH_TOOLS, 1)
+            turns, missing = tools.no_tool_fits(rng)
+            tools_seen = tools.distractors(rng, pick(rng, [1, 2, 3]), [missing, tools.search(rng)[0]])
         else:
             turns = plain_turns(rng, WITH_TOOLS, pick(rng, [1, 1, 2]))
         if not tools_seen:
@@ -121,18 +120,10 @@ def with_tools(rng):
     return turns, tools_seen, choose(rng, pick(rng, TOOL_SYSTEMS + SYSTEMS[:4])) if rng.random() < 0.3 else ""
 
 
-def similar(definition, kind):
-    """Whether a tool could do what a request of `kind` asks for."""
-    name = definition["function"]["name"].lower().replace("_", "").replace("-", "")
-    words = {"weather": ["weather"], "clock": ["time", "clock"], "search": ["find", "look", "show", "get"], "reminder": ["remind"], "translate": ["translat"], "currency": ["convert", "exchange", "currency"],
-             "mail": ["mail", "message", "send"], "timer": ["timer", "start"], "lights": ["light", "lamp"]}[kind.__name__]
-    return any(word in name for word in words + ["search", "lookup", "google", "calc", "find"])
-
-
 def next_call(rng, turn):
     """A second call of the same well-known tool for another place: "and in Oslo?"."""
     name, arguments = turn.calls[0]
-    if len(arguments) != 1 or not any(word in name.lower() for word in ("weather", "time", "clock")):
+    if len(arguments) != 1 or not tools.purposes(turn.tools[0]) & {"weather", "clock"}:
         return None
     key = next(iter(arguments))
     from .extract import city
@@ -142,7 +133,7 @@ def next_call(rng, turn):
 
 
 def conversation(rng):
-    tooled = rng.random() < 0.38
+    tooled = rng.random() < 0.5
     turns, definitions, system = (with_tools if tooled else without_tools)(rng)
     thinking, by_flag = rng.random() < 0.26 and turns[-1].think != "", False
     if thinking:

@@ -7,6 +7,7 @@ touches a value which the answer has to repeat.
 
 import json
 import re
+from pathlib import Path
 
 CHOICE = re.compile(r"\[([^\[\]]*)\]")
 SLOT = re.compile(r"\{(\w+)\}")
@@ -150,3 +151,26 @@ def pseudo_word(rng, syllables=None):
     """A word that means nothing: the model can only copy it."""
     count = syllables or pick(rng, [1, 2, 2, 2, 3])
     return "".join(pick(rng, ONSETS) + pick(rng, VOWELS) + pick(rng, CODAS) for _ in range(count))
+
+
+BEGINNINGS = "ab ac ad al am an ap ar as at be bi ca co com con cor cu de dec di dis do du em en ex fa fi for fre ga ge gra ha he hu im in inter ju la le li lo ma me mi mo mu na ne no ob op or out over pa pe per po pre pro pu ra re ro sa se si so sta sub sur sus ta ti to tra trans tri tru tu un under up va ve vi wa we wi".split()
+MIDDLES = "bar ber bin bla bor cal can car cat cel cen ces chan cid cil cip cla clu cog cov cre cul cur dic din dra duc fac fec fen fer fin flec flu for ful gam gen ger gin gra gul lam lan lar lec lem lev lib lic lim lin lis lit loc log lub lum mag man mar mas med mem men mer mil min mis mit mon mor mul mun nal nec nim nom nor nun pal pan par pel pen per pic pil pin pla plo pol por pos pul quen quis ral ram ran rap rec reg rem ren res rib ric rin rit rob rol rom rup sac sal san sec sen ser sic sid sim sis sol son sor spen stan stec stim stit stra stru sul tac tal tan tar tec tem ten ter tic til tin tol tom tor tra tri tur val van var vec vel ven ver vic vid vil vin vir vis vit vol".split()
+ENDINGS = "able ace age ail al ane ant ard ary ate ben cake ce ch ck cy dle dom dow ed el em en ence end er ern ess est et ete ette ey ful gate ge gle ic ice id ide ie ier ify il ile in ine ing ion ise ish ism ist ite ity ive ize kin land le ledge less let ling lock ly man me ment mer mon mp na ne ness net nt oat off ol on oon or ory ose ote ound ous out over ow point pond port pt que ram re room se ship side some st stle strom sty t te ten ter tion tle ton tor try ture ty ue ult um ump und ung ure us ut way well wick wing wood work yard".split()
+HALVES = "air back bed bell bird blood board boat body bone book box brick butter camp candle cart cat clock cloud coal corn cross day dew dog door down dragon drift dust ear earth egg farm field finger fire fish flat flood foot frost garden ghost gold grass green gun hail hair half hand head heart high home honey horn horse iron jelly key king lamp leaf life light lime load main man moon mud nail neck night oil out over paper pea pine pipe pot quick rain river road rock sail salt sand saw sea shell ship side silver sky smoke snow spring star steam stone storm straw summer sun swan sword table tail thunder tide tooth tree turn twin under wall wash watch water wave wheel wild wind winter wolf word work worm yellow".split()
+
+
+# The letters of every token of the vocabulary: each must be copied from where it stands, wherever in a word that is.
+PIECES = sorted({"".join(re.findall("[a-z]+", token)) for token in json.loads((Path(__file__).parent.parent / "tokenizer.json").read_text())["model"]["vocab"]} - {"", "sum", "where", "llama"})  # the unseen half has these for itself
+
+
+def word_like(rng):
+    """A word built as English ones are, real or not, or of the vocabulary's pieces. Its tokens are common ones in new
+    company, so that a name from the prompt has to be copied token by token, to its end."""
+    roll = rng.random()
+    if roll < 0.2:
+        return pick(rng, HALVES) + pick(rng, HALVES)
+    if roll < 0.6:
+        word = "".join(pick(rng, PIECES) for _ in range(pick(rng, [1, 1, 2, 2, 3])))
+        if 3 <= len(word) <= 16:
+            return word
+    return pick(rng, BEGINNINGS) + "".join(pick(rng, MIDDLES) for _ in range(pick(rng, [0, 1, 1, 1, 2]))) + pick(rng, ENDINGS)

@@ -1,8 +1,10 @@
 """Tool calls: a few well-known tools, and many made-up ones that teach copying from the prompt."""
 
+import re
+
 from .extract import city, email, name, thing, time, title
 from .facts import UNKNOWN_TOPICS, UNKNOWN_ANSWERS
-from .grammar import ask, choose, compact, fill, join, pick, pseudo_word, say
+from .grammar import ask, choose, compact, fill, join, pick, pseudo_word, say, word_like
 from .turns import Turn
 from .words import (ADJECTIVES, CITIES, COLOUR_NAMES, ENUMS, FOODS, MONTHS, NAMES, OBJECTS, PARAM_BOOLEANS, PARAM_INTEGERS, PARAM_STRINGS, PLACES,
                     MORE_NOUNS, MORE_VERBS, TOOL_NOUNS, TOOL_VERBS, VALUES, WEEKDAYS)
@@ -30,9 +32,9 @@ def styled(rng, *words):
 def weather(rng):
     place = city(rng)
     key = pick(rng, ["city", "city", "location", "place", "town"])
-    definition = tool(styled(rng, *pick(rng, [["get", "weather"], ["weather"], ["current", "weather"], ["get", "current", "weather"], ["weather", "report"], ["check", "weather"]])), choose(rng, "[Get|Returns|Gives|Look up|Tells] the [current |]weather [of|in|for] a [city|place]"), {key: STRING})
+    definition = tool(styled(rng, *pick(rng, [["get", "weather"], ["weather"], ["current", "weather"], ["get", "current", "weather"], ["weather", "report"], ["check", "weather"], ["forecast"], ["daily", "forecast"], ["sky", "report"], ["meteo"], ["climate", "now"], ["outdoor", "conditions"]])), choose(rng, pick(rng, ["[Get|Returns|Gives|Look up|Tells] the [current |]weather [of|in|for] a [city|place]", "[Shows|Reads|Reports|Finds|Knows] the [weather|weather report|weather conditions|forecast|weather forecast] [of|in|for|at] a [city|place|region|village|location|country|point on the map]", "[Weather|Forecast|Weather forecast|Weather conditions|Temperature and rain|Temperature and wind] [by|of a|for a|in a] [city|place|region|village|location]", "[Predict|Predicts|Say|Says] [the weather|what the weather will be|how the weather is] [of|in|for|at] [a|some|one] [city|place|region|village|location]"])), {key: STRING})
     arguments = {key: place}
-    user = ask(rng, ["[what is|how is|what's|how's] the weather [like |]in {c}[| today| now| right now| at the moment]?", "[is it|will it be] [raining|sunny|cold|warm|snowing|hot|windy] in {c}[| today| now]?", "weather in {c}[?|]", "[tell me|check|get|look up|show me|give me] the weather [for|in|of] {c}.", "do I need [an umbrella|a coat|a hat|sunglasses] in {c}[| today]?", "what [temperature|weather] [is it in|does|is there in] {c}[| have]?", "[how warm|how cold|how hot] is it in {c}?", "I [travel|go|fly|drive] to {c}[| today| tomorrow]. [What is|How is] the weather[| there]?"], c=place)
+    user = ask(rng, ["[what is|how is|what's|how's] the weather [like |]in {c}[| today| now| right now| at the moment]?", "[is it|will it be] [raining|sunny|cold|warm|snowing|hot|windy] in {c}[| today| now]?", "weather in {c}[?|]", "[tell me|check|get|look up|show me|give me] the weather [for|in|of] {c}.", "do I need [an umbrella|a coat|a hat|sunglasses] in {c}[| today]?", "what [temperature|weather] [is it in|does|is there in] {c}[| have]?", "[how warm|how cold|how hot] is it in {c}?", "I [travel|go|fly|drive] to {c}[| today| tomorrow]. [What is|How is] the weather[| there]?", "[what does the forecast say|what is the forecast|show the forecast|forecast] [for|in] {c}[?|]", "[is there|will there be|do they have|can we count on] [rain|snow|sun|fog|a storm|wind|frost] in {c}[| today| tomorrow]?", "[we are|my aunt is|I will be|they are] in {c}[| today| soon]. [How does the weather look|What does the forecast say|Look at the weather|What weather is there][?|]"], c=place)
     degrees, sky = int(rng.random() * 40) - 5, pick(rng, ["sunny", "cloudy", "rainy", "windy", "snowy", "foggy", "clear", "stormy"])
     result = pick(rng, [compact({"temperature": degrees, "condition": sky}), compact({key: place, "temperature": degrees, "condition": sky}), compact({"condition": sky, "temperature": degrees}), f"{sky}, {degrees} degrees", compact({"temp": degrees, "sky": sky})])
     return definition, arguments, user, result, say(rng, ["It is {s} in {c}, with {d} degrees.", "The weather in {c} is {s}, with {d} degrees."], s=sky, c=place, d=degrees)
@@ -42,8 +44,8 @@ def calculator(rng):
     a, b = int(rng.random() * pick(rng, [100, 1000, 10000])), 1 + int(rng.random() * pick(rng, [20, 100, 1000]))
     operation, words = pick(rng, [("+", ["plus", "+"]), ("-", ["minus", "-"]), ("*", ["times", "*", "x", "multiplied by"]), ("/", ["divided by", "/"])])
     key = pick(rng, ["expression", "expression", "formula", "input", "query"])
-    definition = tool(pick(rng, ["calculator", "calculate", "calc", "compute", "evaluate", "do_math", "math"]), choose(rng, "[Calculate|Evaluate|Compute|Works out] [an expression|a formula|a sum|arithmetic]"), {key: STRING})
-    user = ask(rng, ["[what is|how much is|calculate|compute|work out|what's|tell me|find] {a} {w} {b}[?|.]", "{a} {w} {b}[?| =|]", "[I need|give me] the result of {a} {w} {b}[.|]"], a=a, b=b, w=pick(rng, words))
+    definition = tool(pick(rng, ["calculator", "calculate", "calc", "compute", "evaluate", "do_math", "math", "abacus", "number_cruncher", "add_machine", "maths_helper", "solve", "reckon"]), choose(rng, "[Calculate|Evaluate|Compute|Works out|Solve|Solves|Reckon|Finds|Does|Gives] [an expression|a formula|a sum|arithmetic|the result of an expression|the value of a formula|a piece of arithmetic|sums and products|what numbers make|the outcome of a sum]"), {key: STRING})
+    user = ask(rng, ["[what is|how much is|calculate|compute|work out|what's|tell me|find] {a} {w} {b}[?|.]", "{a} {w} {b}[?| =|]", "[I need|give me] the result of {a} {w} {b}[.|]", "[solve|reckon|do the maths|do the sum|use the tool|use your tool|ask the tool|run the numbers][ for|:|] {a} {w} {b}[.|]", "[my homework says|the bill says|here is a sum|a sum]: {a} {w} {b}[.|]", "[I wonder|I would like to know|can you say|do you know] [how much|what] {a} {w} {b} [makes|gives|comes to][.|?]"], a=a, b=b, w=pick(rng, words))
     value = {"+": a + b, "-": a - b, "*": a * b, "/": round(a / b, 2)}[operation]
     return definition, {key: f"{a} {operation} {b}"}, user, pick(rng, [str(value), compact({"result": value}), compact({"value": value})]), say(rng, ["The result is {v}.", "{a} {o} {b} = {v}."], v=value, a=a, b=b, o=operation)
 
@@ -51,8 +53,8 @@ def calculator(rng):
 def clock(rng):
     place = city(rng)
     key = pick(rng, ["city", "city", "location", "place", "timezone"])
-    definition = tool(styled(rng, *pick(rng, [["get", "time"], ["current", "time"], ["clock"], ["world", "clock"], ["time", "in"], ["get", "current", "time"]])), choose(rng, "[Get|Returns|Tells] the [current |local |]time [of|in] a [city|place]"), {key: STRING})
-    user = ask(rng, ["what time is it in {c}[| now| right now]?", "[what is|what's|tell me] the [|local |current ]time in {c}[?|.]", "how late is it in {c}?", "[time|clock] in {c}[?|]", "is it [day|night|late|morning|evening] in {c}?", "do you know the time in {c}?"], c=place)
+    definition = tool(styled(rng, *pick(rng, [["get", "time"], ["current", "time"], ["clock"], ["world", "clock"], ["time", "in"], ["get", "current", "time"], ["zone", "clock"], ["hour", "now"], ["town", "bell"], ["sundial"], ["clock", "face"]])), choose(rng, pick(rng, ["[Get|Returns|Tells] the [current |local |]time [of|in] a [city|place]", "[Shows|Reads|Finds|Says|Knows] [the time|the hour|the local time|what time it is|what hour it is|the time of day|what the clocks say] [of|in|at] a [city|place|region|village|country|location]", "[Time|Hour|Time of day|Local time|Clock] [of a|in a|for a|by] [city|place|region|village|country|location]"])), {key: STRING})
+    user = ask(rng, ["what time is it in {c}[| now| right now]?", "[what is|what's|tell me] the [|local |current ]time in {c}[?|.]", "how late is it in {c}?", "[time|clock] in {c}[?|]", "is it [day|night|late|morning|evening] in {c}?", "do you know the time in {c}?", "[what hour do they have|what do the clocks say|what does the clock say|how late do they have it] in {c}[| now]?", "[my sister is|my boss is|I have to call someone|we meet friends|they live] in {c}. [What is the time there|How late is it there|What do the clocks say there][?| now?]", "[hour|local time|time of day] in {c}[?|]"], c=place)
     now = time(rng)
     return definition, {key: place}, user, pick(rng, [now, compact({"time": now}), compact({key: place, "time": now})]), say(rng, ["It is {t} in {c}.", "The time in {c} is {t}."], t=now, c=place)
 
@@ -60,8 +62,8 @@ def clock(rng):
 def search(rng):
     topic = pick(rng, [lambda: pick(rng, UNKNOWN_TOPICS), lambda: f"{pick(rng, ADJECTIVES)} {pick(rng, OBJECTS)}", lambda: pseudo_word(rng, 2), lambda: f"{pick(rng, NAMES)} {pseudo_word(rng, 2).capitalize()}", lambda: f"{pseudo_word(rng)} {pseudo_word(rng)}", lambda: f"{pick(rng, FOODS)} recipe", lambda: f"{pick(rng, PLACES)} in {pick(rng, CITIES)}"])()
     key = pick(rng, ["query", "query", "q", "text", "question", "term"])
-    definition = tool(styled(rng, *pick(rng, [["search"], ["web", "search"], ["search", "web"], ["find"], ["look", "up"], ["lookup"], ["google"], ["internet", "search"]])), choose(rng, "[Search|Searches|Look things up on|Query] [the web|the internet|online]"), {key: STRING})
-    user = ask(rng, ["[search|look|google|search the web|search online|look online|search the internet] for {q}.", "[find|find me|get me|look up|get] [information|facts|pages|something|news] [about|on] {q}[.|]", "[look up|search] {q}[| on the web| online| on the internet].", "[what can you find|what does the web say|what do you find] about {q}?", "I [want|need|would like] to [know more|read something|learn] about {q}."], q=topic)
+    definition = tool(styled(rng, *pick(rng, [["search"], ["web", "search"], ["search", "web"], ["find"], ["look", "up"], ["lookup"], ["google"], ["internet", "search"], ["ask", "library"], ["browse", "archive"], ["wiki"], ["query", "almanac"], ["knowledge", "base"], ["read", "dictionary"], ["fact", "finder"]])), choose(rng, pick(rng, ["[Search|Searches|Look things up on|Query] [the web|the internet|online]", "[Search|Searches|Browse|Ask|Query|Look things up in|Reads] [a|the] [wiki|library|almanac|dictionary|knowledge base|archive|handbook|atlas|catalog]"])), {key: STRING})
+    user = ask(rng, ["[search|look|google|search the web|search online|look online|search the internet] for {q}.", "[find|find me|get me|look up|get] [information|facts|pages|something|news] [about|on] {q}[.|]", "[look up|search] {q}[| on the web| online| on the internet].", "[what can you find|what does the web say|what do you find] about {q}?", "I [want|need|would like] to [know more|read something|learn] about {q}.", "[search|ask|query|browse|check] the [wiki|library|almanac|dictionary|archive|handbook|atlas] [for|about|on] {q}[.|]", "look [in|into] the [wiki|library|almanac|dictionary|archive|handbook|atlas] for {q}[.|]", "[run|start|make|try] a search [for|on|about] {q}[.|]", "what does the [wiki|library|almanac|dictionary|archive|handbook|atlas] say about {q}?"], q=topic)
     found = choose(rng, pick(rng, ["It is a [kind of|sort of|type of] {o}", "{n} wrote about it in {y}", "There are {k} pages about it", "It [comes from|was found in|is made in] {c}"]))
     found = fill(found, dict(o=pick(rng, OBJECTS), n=name(rng), y=1900 + int(rng.random() * 120), k=int(rng.random() * 1000), c=city(rng)))
     return definition, {key: topic}, user, pick(rng, [found + ".", compact({"result": found}), compact({"results": [found]})]), say(rng, ["I found this: {f}.", "The search says: {f}."], f=found)
@@ -117,15 +119,17 @@ def lights(rng):
     return definition, {"room": room, "state": state}, user, pick(rng, ["ok", "done", compact({"status": "ok"})]), say(rng, ["Done: the {r} light is {s}.", "The light in the {r} is now {s}."], r=room, s=state)
 
 
-WELL_KNOWN = [weather, weather, calculator, calculator, clock, search, search, reminder, translate, currency, mail, timer, lights]
+WELL_KNOWN = [weather, weather, weather, calculator, calculator, clock, clock, search, search, reminder, translate, currency, mail, timer, lights]
 
 
 # Made-up tools.
 
 def made_up_string(rng):
     roll = rng.random()
-    if roll < 0.3:
+    if roll < 0.18:
         return pseudo_word(rng)
+    if roll < 0.34:
+        return word_like(rng) if rng.random() < 0.7 else word_like(rng).capitalize()
     if roll < 0.4:
         return pseudo_word(rng, 2).capitalize()
     if roll < 0.7:
@@ -145,12 +149,12 @@ def parameter(rng):
     """(key, schema, value) of one made-up parameter."""
     roll = rng.random()
     if roll < 0.52:
-        key = pick(rng, PARAM_STRINGS) if rng.random() < 0.4 else pick(rng, MORE_NOUNS) if rng.random() < 0.5 else pseudo_word(rng, pick(rng, [1, 2, 2]))
+        key = pick(rng, PARAM_STRINGS) if rng.random() < 0.4 else new_word(rng, MORE_NOUNS)
         if rng.random() < 0.08:
             key = f"{pick(rng, TOOL_NOUNS)}_{key}"
         return key, STRING, made_up_string(rng)
     if roll < 0.8:
-        key = pick(rng, PARAM_INTEGERS) if rng.random() < 0.5 else pick(rng, MORE_NOUNS) if rng.random() < 0.5 else pseudo_word(rng, 2)
+        key = pick(rng, PARAM_INTEGERS) if rng.random() < 0.4 else new_word(rng, MORE_NOUNS)
         if rng.random() < 0.15:
             return key, NUMBER, round(rng.random() * 100, 1)
         return key, INTEGER, int(rng.random() * pick(rng, [10, 100, 1000]))
@@ -165,20 +169,26 @@ def words_of(key):
     return key.replace("_", " ")
 
 
+def new_word(rng, known):
+    """A word of `known`, or one that only the prompt tells."""
+    roll = rng.random()
+    return pick(rng, known) if roll < 0.35 else word_like(rng) if roll < 0.82 else pseudo_word(rng, pick(rng, [1, 2, 2]))
+
+
 def a_verb(rng):
     roll = rng.random()
-    return pick(rng, TOOL_VERBS) if roll < 0.3 else pick(rng, MORE_VERBS) if roll < 0.65 else pseudo_word(rng, pick(rng, [1, 2, 2]))
+    return pick(rng, TOOL_VERBS) if roll < 0.2 else new_word(rng, MORE_VERBS)
 
 
 def a_noun(rng):
     roll = rng.random()
-    return pick(rng, TOOL_NOUNS) if roll < 0.25 else pick(rng, MORE_NOUNS) if roll < 0.65 else pseudo_word(rng, 2)
+    return pick(rng, TOOL_NOUNS) if roll < 0.2 else new_word(rng, MORE_NOUNS)
 
 
-def made_up_tool(rng, most=4):
+def made_up_tool(rng, most=4, verb=None, noun=None):
     """A tool that nobody has seen: (tool, verb, noun, arguments)."""
-    verb = a_verb(rng)
-    noun = a_noun(rng)
+    verb = verb or a_verb(rng)
+    noun = noun or a_noun(rng)
     parameters = {}
     for _ in range(pick(rng, [0, 1, 1, 1, 2, 2, 3, most])):
         key, schema, value = parameter(rng)
@@ -240,19 +250,19 @@ def renamed(rng, definition, arguments):
     """The same tool under names that only the prompt tells."""
     function = definition["function"]
     old = function["parameters"]["properties"]
-    keys = {key: (pick(rng, PARAM_STRINGS + MORE_NOUNS) if rng.random() < 0.5 else pseudo_word(rng, 2)) if rng.random() < 0.6 else key for key in old}
+    keys = {key: new_word(rng, PARAM_STRINGS + MORE_NOUNS) if rng.random() < 0.65 else key for key in old}
     if len(set(keys.values())) < len(keys):
         keys = {key: key for key in old}
     roll = rng.random()
     words = function["name"].split("_") if "_" in function["name"] else [function["name"]]
-    new_name = styled(rng, a_verb(rng), words[-1]) if roll < 0.35 else styled(rng, words[0], a_noun(rng)) if roll < 0.5 else styled(rng, a_verb(rng), a_noun(rng)) if roll < 0.75 else function["name"]
+    new_name = styled(rng, a_verb(rng), words[-1]) if roll < 0.2 else styled(rng, words[0], a_noun(rng)) if roll < 0.35 else styled(rng, a_verb(rng), a_noun(rng)) if roll < 0.75 else a_noun(rng) if roll < 0.85 else function["name"]
     new = tool(new_name, function["description"], {keys[key]: schema for key, schema in old.items()})
     return new, {keys[key]: value for key, value in arguments.items()}
 
 
 def well_known(rng):
     definition, arguments, user, result, answer = pick(rng, WELL_KNOWN)(rng)
-    if rng.random() < 0.5:
+    if rng.random() < 0.7:
         definition, arguments = renamed(rng, definition, arguments)
     return definition, arguments, user, result, answer
 
@@ -264,12 +274,34 @@ def made_up(rng):
     return definition, arguments, user, result, answer
 
 
-def distractors(rng, count, taken):
-    tools, names = [], set(taken)
+# By what a description says, whatever the name: two tools of one purpose would leave open which is meant.
+PURPOSES = {"weather": "weather|forecast|temperature and", "calculator": "expression|formula|arithmetic|a sum|sums|numbers make", "clock": "time|hour|clock", "search": "search|look things up|query|browse|ask|reads|dictionary",
+            "reminder": "reminder", "translate": "translate", "currency": "money|amount|currenc", "mail": "email|message|mail", "timer": "timer", "lights": "light"}
+
+
+def purposes(definition):
+    said = definition["function"]["description"].lower()
+    return {purpose for purpose, words in PURPOSES.items() if re.search(words, said)}
+
+
+def distractors(rng, count, wanted):
+    """Tools beside the `wanted` ones, none of which could be meant instead."""
+    tools, names = [], {other["function"]["name"] for other in wanted}
+    taken = set().union(*map(purposes, wanted)) if wanted else set()
     while len(tools) < count:
-        other = pick(rng, WELL_KNOWN)(rng)[0] if rng.random() < 0.4 else made_up_tool(rng, 3)[0]
-        if other["function"]["name"] not in names:
+        if rng.random() < 0.4:
+            definition, arguments = pick(rng, WELL_KNOWN)(rng)[:2]
+            other = renamed(rng, definition, arguments)[0] if rng.random() < 0.5 else definition
+        elif wanted and rng.random() < 0.3:
+            # One that has a word of the wanted one's name: the other word decides.
+            words = re.findall("[A-Z]?[a-z]+", wanted[0]["function"]["name"])
+            verb, noun = (words[0], None) if rng.random() < 0.5 else (None, words[-1].lower())
+            other = made_up_tool(rng, 3, verb, noun)[0]
+        else:
+            other = made_up_tool(rng, 3)[0]
+        if other["function"]["name"] not in names and not purposes(other) & taken:
             names.add(other["function"]["name"])
+            taken |= purposes(other)
             tools.append(other)
     return tools
 
@@ -281,7 +313,7 @@ def reasoning(definition, arguments):
 
 def tool_call(rng):
     """A call of the one tool that fits, among up to three others, and often the answer from its result."""
-    definition, arguments, user, result, answer = (made_up if rng.random() < 0.65 else well_known)(rng)
+    definition, arguments, user, result, answer = (made_up if rng.random() < 0.6 else well_known)(rng)
     turn = Turn("tool", user, think=reasoning(definition, arguments), calls=[(definition["function"]["name"], arguments)], tools=[definition])
     if rng.random() < 0.55:
         turn.results, turn.answer = [result], answer
@@ -304,4 +336,4 @@ def no_tool_fits(rng):
     """Tools are there, but none of them does what is asked for."""
     kind = pick(rng, [weather, clock, search, reminder, translate, currency, mail, timer, lights])
     definition, _, user, _, _ = kind(rng)
-    return [Turn("no_tool", user, say(rng, ["Sorry, I have no tool for that.", "I have no tool that can do that."]), "None of the tools fits. I say so.")], definition["function"]["name"], kind
+    return [Turn("no_tool", user, say(rng, ["Sorry, I have no tool for that.", "I have no tool that can do that."]), "None of the tools fits. I say so.")], definition
