@@ -114,13 +114,13 @@ impl Load {
             0..55 => self.stream(exchange, Duration::ZERO, "stream", &mut dice).await,
             55..65 => self.whole(exchange, &mut dice).await,
             65..72 => {
-                self.stream(exchange, Duration::from_millis(dice.roll(30)), "slow reader", &mut dice).await
+                self.stream(exchange, Duration::from_millis(dice.roll(30)), "slow reader", &mut dice).await;
             }
             72..84 => self.cancel(exchange, &mut dice).await,
             84..88 => self.half_close(exchange).await,
             88..92 => self.refused("oversized body", 413, KEY, "x".repeat(BODY_BYTES_MAX + 1)).await,
             92..96 => {
-                self.refused("malformed body", 400, KEY, exchange.request.to_string()[1..].to_owned()).await
+                self.refused("malformed body", 400, KEY, exchange.request.to_string()[1..].to_owned()).await;
             }
             _ => self.refused("wrong key", 401, "wrong", exchange.request.to_string()).await,
         }

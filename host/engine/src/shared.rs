@@ -155,7 +155,7 @@ pub struct Status {
 impl Shared {
     /// Puts requests into the queue: all of them or none.
     pub(crate) fn submit(&self, submissions: Vec<Submission>, ticket: Ticket) -> Result<(), Error> {
-        self.queue.push(submissions, ticket).map_err(refused)?;
+        self.queue.push(submissions, ticket).map_err(|why| refused(&why))?;
         self.wake();
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Shared {
     /// Puts texts into the queue of a model that embeds.
     pub(crate) fn submit_texts(&self, submission: embedding::Submission) -> Result<(), Error> {
         let ticket = Ticket { priority: 0, tenant: 0, tokens: submission.tokens(), came: Instant::now() };
-        self.texts.push(vec![submission], ticket).map_err(refused)?;
+        self.texts.push(vec![submission], ticket).map_err(|why| refused(&why))?;
         self.wake();
         Ok(())
     }
@@ -226,8 +226,8 @@ impl Shared {
     }
 }
 
-fn refused(refused: Refused) -> Error {
-    match refused {
+fn refused(refused: &Refused) -> Error {
+    match *refused {
         Refused::Full { what, waiting, limit, retry_after } => {
             Error::Overloaded { what, waiting, limit, retry_after }
         }

@@ -202,7 +202,7 @@ fn obstacles(options: &Options, settings: &Settings, recurrent: bool) -> Vec<Str
         (settings.offload, "layers on a GPU (`gpu_layers`)"),
         (recurrent, "a recurrent architecture"),
     ];
-    let named = named.into_iter().filter_map(|(is_so, name)| is_so.then(|| name.to_owned()));
+    let named = named.into_iter().filter(|(is_so, _)| *is_so).map(|(_, name)| name.to_owned());
     named.chain(kernels::obstacle(&options.path)).collect()
 }
 

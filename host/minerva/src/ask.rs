@@ -13,6 +13,9 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::host::Host;
 
+/// A change to how an answer is made.
+type Change = Box<dyn FnOnce(&mut Params) + Send>;
+
 /// A question to the model, in the form of a chat, put together piece by piece.
 #[must_use = "a question is asked by `send` or `text`"]
 pub struct Ask<'a> {
@@ -20,7 +23,7 @@ pub struct Ask<'a> {
     model: String,
     chat: Chat,
     /// Changes of what the model has as its defaults, in their order.
-    params: Vec<Box<dyn FnOnce(&mut Params) + Send>>,
+    params: Vec<Change>,
     template: Option<(String, Value)>,
     samplers: Vec<(String, Value)>,
     stream: Vec<(String, Value)>,

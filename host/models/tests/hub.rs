@@ -235,7 +235,7 @@ fn refusals_are_told_apart() {
     };
     let error = said("owner/name", &plain).unwrap_err();
     assert!(error.contains("HF_TOKEN"), "{error}");
-    let known = Options { token: Some("secret".into()), ..plain.clone() };
+    let known = Options { token: Some("secret".into()), ..plain };
     let error = said("owner/nobody", &known).unwrap_err();
     assert!(error.contains("has no owner/nobody"), "{error}");
     let error = said("owner/name:Q9", &known).unwrap_err();

@@ -197,6 +197,9 @@ impl Served {
 struct PerModel(Arc<[Served]>);
 
 /// A name, what it means, and where it is read.
+type Gauge64 = (&'static str, &'static str, fn(&Served) -> f64);
+
+/// The same of a distribution.
 type Times = (&'static str, &'static str, fn(&Latencies) -> &Distribution);
 
 impl Collector for PerModel {
@@ -233,7 +236,7 @@ impl Collector for PerModel {
                 reasons.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)?;
             }
         }
-        let gauges: [(&str, &str, fn(&Served) -> f64); 2] = [
+        let gauges: [Gauge64; 2] = [
             (
                 "kv_cache_usage_ratio",
                 "The part of the KV cache that running sequences use",
@@ -259,7 +262,7 @@ struct ForGateways(Arc<[Served]>);
 impl Collector for ForGateways {
     #[expect(clippy::cast_precision_loss, reason = "so many requests are not counted here")]
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let gauges: [(&str, &str, fn(&Served) -> f64); 3] = [
+        let gauges: [Gauge64; 3] = [
             ("vllm:num_requests_running", "Requests that have a sequence", |model| {
                 model.status.running as f64
             }),

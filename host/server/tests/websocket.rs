@@ -57,7 +57,7 @@ async fn hear(socket: &mut Socket) -> (Vec<String>, u16) {
     }
 }
 
-fn hello(more: Value) -> String {
+fn hello(more: &Value) -> String {
     let mut body = json!({"messages": [{"role": "user", "content": "hello"}]});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body.to_string()
@@ -70,7 +70,7 @@ async fn a_request_is_answered_by_the_chunks_of_a_stream() {
     // Whatever it says of `stream`.
     for more in [json!({}), json!({"stream": false}), json!({"stream": true})] {
         let mut socket = open(server.address).await;
-        say(&mut socket, &hello(more)).await;
+        say(&mut socket, &hello(&more)).await;
         let (texts, code) = hear(&mut socket).await;
         assert_eq!((texts.last().map(String::as_str), code), (Some("[DONE]"), 1000), "{texts:?}");
         let chunks = texts[..texts.len() - 1].iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
@@ -86,7 +86,7 @@ async fn a_message_in_pieces_is_one_request() {
     let fixture = fixture_with(Duration::ZERO, minerva_engine::Options::default());
     let server = start(&fixture).await;
     let mut socket = open(server.address).await;
-    let body = hello(json!({}));
+    let body = hello(&json!({}));
     let (first, second) = body.as_bytes().split_at(body.len() / 2);
     let piece = |fin, opcode, bytes| Frame::new(fin, opcode, None, Payload::Borrowed(bytes));
     socket.write_frame(piece(false, OpCode::Text, first)).await.unwrap();
@@ -100,10 +100,10 @@ async fn what_is_wrong_is_said_in_a_frame() {
     let mut fixture = fixture_with(Duration::ZERO, minerva_engine::Options::default());
     fixture.app.options.connections.body_timeout = Duration::from_millis(300);
     let server = start(&fixture).await;
-    let long = hello(json!({"user": "u".repeat(BODY_BYTES_MAX)}));
+    let long = hello(&json!({"user": "u".repeat(BODY_BYTES_MAX)}));
     let cases = [
         (Some("{".to_owned()), 400, "not valid JSON"),
-        (Some(hello(json!({"top_p": 2}))), 400, "top_p"),
+        (Some(hello(&json!({"top_p": 2}))), 400, "top_p"),
         (Some(long), 413, "limit of 10000 bytes"),
         (None, 408, "0 bytes of the body came"),
     ];

@@ -321,7 +321,8 @@ impl Call {
             self.phase = Phase::Field { tool, begun, key, searched: 0 };
             return Outcome::Again;
         }
-        let may_come = [fields.key_open, fields.close].iter().any(|mark| mark.starts_with(held.as_str()));
+        let is_begun = |mark: &&str| mark.len() > held.len() && mark.starts_with(held.as_str());
+        let may_come = [fields.key_open, fields.close].iter().any(is_begun);
         if may_come && !(last && held.is_empty()) {
             return wait(held);
         }

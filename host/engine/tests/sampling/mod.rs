@@ -395,7 +395,7 @@ fn draws_are_distributed_as_each_stage_says() {
         (
             "mirostat 2",
             with(|params| {
-                params.mirostat = Some(Mirostat { tau: 2.0, ..Mirostat::new(MirostatVersion::V2) })
+                params.mirostat = Some(Mirostat { tau: 2.0, ..Mirostat::new(MirostatVersion::V2) });
             }),
         ),
         ("the defaults", Params::default()),

@@ -225,7 +225,7 @@ fn deterministic_refuses_by_name_what_breaks_it() {
         assert!(error.contains(name), "{error}");
     };
     names(&tiny, |options| options.kv_unified = true, "`kv_unified`");
-    names(&tiny, |options| options.flash_attention = FlashAttention::Auto, "`flash_attention`");
+    names(&tiny, |options| options.flash_attention = FlashAttention::On, "`flash_attention`");
     names(&Spec::preset("tiny-recurrent").expect("a preset"), |_| (), "a recurrent architecture");
     if cfg!(target_arch = "x86_64") && refused(&tiny, |_| ()).is_none() {
         let spec = Spec { width: 256, quantization: TensorType::Q4K, ..tiny };

@@ -32,7 +32,6 @@ mod keeper;
 mod spec;
 mod state;
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -420,11 +419,5 @@ impl Drop for Owner {
         // Outside the lock: an engine ends its requests before it goes.
         let slots = std::mem::take(&mut self.shared.lock().slots);
         drop(slots);
-    }
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self { slots: Vec::new(), line: VecDeque::new(), is_closing: false }
     }
 }

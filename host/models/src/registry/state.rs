@@ -9,6 +9,7 @@ use minerva_engine::Engine;
 use super::{Error, Served, Spec};
 
 /// Everything behind the lock. Nothing slow happens under it.
+#[derive(Default)]
 pub(super) struct State {
     pub slots: Vec<Slot>,
     /// Who waits to be loaded, in turn.
