@@ -189,7 +189,8 @@ fn nothing_beside_a_sequence_of_the_built_in_model_changes_a_bit_of_it() {
         Ok(llama) => RefCell::new(llama),
         // A build with llamafile's products, or a processor on which nothing is promised.
         Err(error) => {
-            assert!(!cfg!(target_arch = "x86_64") || error.to_string().contains("llamafile"), "{error}");
+            let told = ["llamafile", "AMX"].iter().any(|name| error.to_string().contains(name));
+            assert!(!cfg!(target_arch = "x86_64") || told, "{error}");
             return;
         }
     };
