@@ -12,6 +12,18 @@ use serde_json::{Value, json};
 /// How long anything here may take before the test fails: generous, for machines that are busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
+/// What clients ask who ask side by side.
+pub(crate) const QUESTIONS: [&str; 8] = [
+    "Hello! How are you?",
+    "What is Minerva?",
+    "What is 3 plus 4?",
+    "Tell me a story about a fox and a lamp.",
+    "What is the capital of France?",
+    "Sort these numbers: 5, 2, 9.",
+    "What is the opposite of hot?",
+    "How do I write a plugin?",
+];
+
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the repository")

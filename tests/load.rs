@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use crate::harness::{PATIENCE, Server, asking};
+use crate::harness::{PATIENCE, QUESTIONS, Server, asking};
 
 const CLIENTS: u64 = 200;
 const SEQUENCES: u64 = 16;
@@ -25,17 +25,6 @@ const KEY: &str = "right";
 
 /// How much the server's memory may grow from the third quarter to the fourth.
 const GROWTH_MAX: u64 = 16 << 20;
-
-const QUESTIONS: [&str; 8] = [
-    "Hello! How are you?",
-    "What is Minerva?",
-    "What is 3 plus 4?",
-    "Tell me a story about a fox and a lamp.",
-    "What is the capital of France?",
-    "Sort these numbers: 5, 2, 9.",
-    "What is the opposite of hot?",
-    "How do I write a plugin?",
-];
 
 /// A request, and what it is answered when nothing else goes on.
 struct Exchange {

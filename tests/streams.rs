@@ -5,18 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, asking, streamed_text};
-
-const QUESTIONS: [&str; 8] = [
-    "Hello! How are you?",
-    "What is Minerva?",
-    "What is 3 plus 4?",
-    "Tell me a story about a fox and a lamp.",
-    "What is the capital of France?",
-    "Sort these numbers: 5, 2, 9.",
-    "What is the opposite of hot?",
-    "How do I write a plugin?",
-];
+use crate::harness::{QUESTIONS, Server, asking, streamed_text};
 
 /// Sixteen requests, with every combination of plugins.
 fn requests() -> Vec<Value> {
