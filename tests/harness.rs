@@ -34,6 +34,11 @@ pub(crate) fn minerva(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_minerva"));
     command.args(arguments).env("RUST_LOG", "warn").stdin(Stdio::null());
     // What the user has set does not reach the tests.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("MINERVA_")) {
+            command.env_remove(name);
+        }
+    }
     command.env("MINERVA_CONFIG", "off");
     // Tests leave the user's own cache alone, and compile each plugin once.
     command.env("MINERVA_PLUGIN_CACHE", root().join("target/plugin-cache"));

@@ -11,9 +11,12 @@ fn builtin() -> PathBuf {
     root().join("host/models/builtin/minerva-tiny.gguf")
 }
 
+/// Replaces the file in one go: a server that reads it meanwhile sees the old text or the new one.
 fn written(folder: &Path, text: &str) -> String {
     let path = folder.join("config.toml");
-    std::fs::write(&path, text).expect("a file");
+    let new = folder.join("config.toml.new");
+    std::fs::write(&new, text).expect("a file");
+    std::fs::rename(&new, &path).expect("a file");
     path.to_str().expect("a path").to_owned()
 }
 
@@ -98,8 +101,15 @@ async fn a_hangup_changes_the_keys_and_a_wrong_file_changes_nothing() {
         asked.expect("an answer").status().as_u16() == 200
     };
     assert!(lets_in("old").await && !lets_in("new").await);
-    written(folder.path(), "[server]\napi_key = [\"new\"]\nprot = 1\n");
-    server.signal("-HUP");
+    // Wrong, and what is there while an editor writes: no keys, which would let everyone in.
+    for wrong in ["[server]\napi_key = [\"new\"]\nprot = 1\n", ""] {
+        written(folder.path(), wrong);
+        for _ in 0..5 {
+            server.signal("-HUP");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(lets_in("old").await && !lets_in("new").await);
+        }
+    }
     written(folder.path(), "[server]\napi_key = [\"new\"]\ndrain_timeout = 7\n");
     let begun = Instant::now();
     while !lets_in("new").await {

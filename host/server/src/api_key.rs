@@ -70,7 +70,9 @@ impl ApiKeys {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether there are no keys, so that everyone is let in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).keys.is_empty()
     }
 

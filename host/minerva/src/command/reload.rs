@@ -13,33 +13,38 @@ pub(crate) struct Reload {
     keys: ApiKeys,
     admin: ApiKeys,
     log: log::Change,
-    /// Whether a key has to be asked for, because others can reach the server.
+    /// Whether a key has to be asked for: because others can reach the server, or because one has been asked for
+    /// since it started. A file that is empty for a moment, while it is being written, lets no one in.
     keyed: bool,
 }
 
 impl Reload {
-    /// Begins with what the process was started with.
+    /// Begins with what the process was started with. `exposed`: other machines can reach the server.
     pub(crate) fn new(
         sources: Sources,
         keys: ApiKeys,
         admin: ApiKeys,
         log: log::Change,
-        keyed: bool,
+        exposed: bool,
     ) -> Result<Self> {
         let applied = sources.resolve(None)?.values;
+        let keyed = exposed || !keys.is_empty();
         Ok(Self { sources, applied, keys, admin, log, keyed })
     }
 
-    /// Reads the file again, whenever SIGHUP says so, for as long as the process lives.
+    /// Reads the file again, whenever SIGHUP says so, for as long as the process lives. The signal is caught from
+    /// here on: it would end a process that does not wait for it. Must be called inside a tokio runtime.
     #[cfg(unix)]
-    pub(crate) async fn follow(mut self) -> Result<()> {
+    pub(crate) fn follow(mut self) -> Result<()> {
         let hangup = tokio::signal::unix::SignalKind::hangup();
         let mut hangup = tokio::signal::unix::signal(hangup).context("SIGHUP cannot be waited for")?;
-        while hangup.recv().await.is_some() {
-            if let Err(error) = self.again() {
-                tracing::error!("the configuration stays as it was: {error:#}");
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                if let Err(error) = self.again() {
+                    tracing::error!("the configuration stays as it was: {error:#}");
+                }
             }
-        }
+        });
         Ok(())
     }
 
@@ -53,8 +58,9 @@ impl Reload {
         let keys = serve.keys()?;
         anyhow::ensure!(
             !(self.keyed && keys.is_empty()),
-            "no key would be left, and the server listens to other machines"
+            "no key would be left, and everyone would be let in; a server without keys takes a restart"
         );
+        self.keyed |= !keys.is_empty();
         (self.log)(&log).map_err(|why| anyhow::anyhow!("the log filter '{log}': {why}"))?;
         self.keys.replace(keys);
         self.admin.replace(serve.admin_key);

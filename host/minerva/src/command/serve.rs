@@ -43,11 +43,11 @@ async fn serve(sources: Sources, arguments: ServeArguments, log: log::Change) ->
     }
     let stop = stop_signal()?;
     let (keys, admin) = (options.api_keys.clone(), options.admin.keys.clone());
-    let keyed = !is_local(&arguments.host) && !arguments.allow_no_api_key;
+    let exposed = !is_local(&arguments.host) && !arguments.allow_no_api_key;
     let fleet = Fleet::of(&sources, &arguments)?;
-    let reload = Reload::new(sources, keys, admin, log, keyed)?;
+    let reload = Reload::new(sources, keys, admin, log, exposed)?;
     #[cfg(unix)]
-    tokio::spawn(reload.follow());
+    reload.follow()?;
     #[cfg(not(unix))]
     drop(reload);
 
