@@ -85,7 +85,7 @@ pub fn summarize(row: &[f32]) -> RowSummary {
 /// The logarithm of the sum of the exponentials of a row.
 #[must_use]
 pub fn logsumexp(row: &[f32]) -> f64 {
-    let max = row.chunks(BLOCK).map(block_max).fold(f32::NEG_INFINITY, f32::max);
+    let max = max(row);
     if max == f32::NEG_INFINITY {
         return f64::from(max);
     }
@@ -96,6 +96,29 @@ pub fn logsumexp(row: &[f32]) -> f64 {
     }
     let sum: f64 = row.chunks(SHORT).map(|chunk| f64::from(sum_of_exponentials(chunk, max))).sum();
     f64::from(max) + sum.ln()
+}
+
+/// The best logit; negative infinity where there is no number.
+pub(crate) fn max(row: &[f32]) -> f32 {
+    row.chunks(BLOCK).map(block_max).fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// The sum over all logits that are finite. In lanes, as [`block_max`].
+pub(crate) fn sum(logits: &[f32], of: impl Fn(f64) -> f64) -> f64 {
+    let term = |logit: f32| if logit.is_finite() { of(f64::from(logit)) } else { 0.0 };
+    let mut lanes = [0.0_f64; 8];
+    let (chunks, rest) = logits.as_chunks::<8>();
+    for chunk in chunks {
+        for (lane, &logit) in lanes.iter_mut().zip(chunk) {
+            *lane += term(logit);
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|&logit| term(logit)).sum::<f64>()
+}
+
+/// The exponential of each logit less a maximum; 0 for a NaN.
+pub(crate) fn exponentials(logits: &[f32], max: f32) -> Vec<f32> {
+    logits.iter().map(|&logit| exponential(logit - max)).collect()
 }
 
 /// The sum of the exponentials of logits below a maximum, a NaN being none. In lanes, as [`block_max`].

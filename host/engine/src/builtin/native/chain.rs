@@ -94,15 +94,25 @@ impl Chain<'_> {
 
 /// Draws one of the candidates by its probability. They may be in any order.
 pub(super) fn draw(candidates: &Candidates, random: &mut Random) -> Option<usize> {
-    let max = candidates.logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weights: Vec<f32> = candidates.logits.iter().map(|logit| (logit - max).exp()).collect();
-    let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
-    let mut left = f64::from(random.next_f32()) * total;
-    let at = weights.iter().position(|weight| {
-        left -= f64::from(*weight);
-        left < 0.0
-    });
-    at.or_else(|| candidates.len().checked_sub(1))
+    /// Candidates that are summed up together: of a whole row most are passed over with their sum.
+    const CHUNK: usize = 2048;
+    let weights = row::exponentials(&candidates.logits, row::max(&candidates.logits));
+    let sums: Vec<f64> = weights.chunks(CHUNK).map(|chunk| row::sum(chunk, |weight| weight)).collect();
+    let mut left = f64::from(random.next_f32()) * sums.iter().sum::<f64>();
+    for ((at, chunk), sum) in weights.chunks(CHUNK).enumerate().zip(&sums) {
+        if left >= *sum {
+            left -= sum;
+            continue;
+        }
+        let found = chunk.iter().position(|weight| {
+            left -= f64::from(*weight);
+            left < 0.0
+        });
+        // Sums in another order differ in their last bits.
+        let found = found.or_else(|| chunk.iter().rposition(|weight| *weight > 0.0));
+        return found.map(|found| at * CHUNK + found);
+    }
+    weights.iter().rposition(|weight| *weight > 0.0)
 }
 
 /// The logarithm of the sum of the exponentials of all logits.
@@ -129,12 +139,10 @@ fn min_p_threshold(candidates: &Candidates, min_p: f32) -> Option<f32> {
 /// Top-n-sigma: what is less than `n` standard deviations below the best. Tang et al. 2024,
 /// <https://arxiv.org/abs/2411.07641>.
 pub(super) fn sigma_threshold(logits: &[f32], n: f32) -> f32 {
-    let finite = || logits.iter().filter(|logit| logit.is_finite()).map(|logit| f64::from(*logit));
-    #[expect(clippy::cast_precision_loss, reason = "a number of tokens")]
-    let count = finite().count().max(1) as f64;
-    let mean = finite().sum::<f64>() / count;
-    let deviation = (finite().map(|logit| (logit - mean).powi(2)).sum::<f64>() / count).sqrt();
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let count = row::sum(logits, |_| 1.0).max(1.0);
+    let mean = row::sum(logits, |logit| logit) / count;
+    let deviation = (row::sum(logits, |logit| (logit - mean) * (logit - mean)) / count).sqrt();
+    let max = row::max(logits);
     #[expect(clippy::cast_possible_truncation, reason = "as precise as the logits")]
     let deviation = deviation as f32;
     max - n * deviation

@@ -334,12 +334,22 @@ fn whole_row_cut(
                 (grow(&row, holds), Some(total))
             }
             // Nothing truncates: no order is needed to draw.
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a vocabulary has far fewer than 2^32 tokens"
+            )]
             None => {
+                let banned = row.iter().filter(|logit| **logit == f32::NEG_INFINITY).count();
+                if banned == 0 {
+                    let ids = (0..row.len() as Token).collect();
+                    return Cut {
+                        candidates: Candidates { ids, logits: row },
+                        total: None,
+                        done,
+                        penalised: false,
+                    };
+                }
                 let finite = row.iter().enumerate().filter(|(_, logit)| **logit > f32::NEG_INFINITY);
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "a vocabulary has far fewer than 2^32 tokens"
-                )]
                 let (ids, logits) = finite.map(|(id, &logit)| (id as Token, logit)).unzip();
                 (Candidates { ids, logits }, None)
             }
