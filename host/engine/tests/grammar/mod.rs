@@ -1,6 +1,7 @@
 //! Grammars against texts, on the vocabulary of bytes: every token is one byte, so that a text has one way.
 
 mod requests;
+mod suite;
 
 use std::sync::{Arc, LazyLock};
 
