@@ -199,3 +199,46 @@ async fn a_full_pool_aborts_nobody() {
     let message = answer["error"]["message"].as_str().expect("a message");
     assert!(message.contains("500 tokens") && message.contains("holds 512"), "{message}");
 }
+
+#[tokio::test]
+async fn a_conversation_outlives_the_server_in_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let arguments = ["-np", "1", "--slot-save-path", folder.path().to_str().expect("a path")];
+    let first = Server::start(&arguments);
+    let (plain, prompt_tokens, _) = answer(&first, &about_a_house("What is a plugin?")).await;
+    first.becomes_idle().await;
+    let file = json!({"filename": "house.bin"});
+    let (status, saved) = first.post("/slots/0?action=save", &file).await;
+    assert!(status == 200 && saved["n_saved"].as_u64() >= Some(prompt_tokens), "{saved}");
+    assert_eq!(first.terminate().await, Some(0));
+
+    let second = Server::start(&arguments);
+    let (status, restored) = second.post("/slots/0?action=restore", &file).await;
+    assert!(status == 200 && restored["n_restored"] == saved["n_saved"], "{restored}");
+    assert_eq!(
+        answer(&second, &about_a_house("What is a plugin?")).await,
+        (plain, prompt_tokens, prompt_tokens - 1)
+    );
+    second.becomes_idle().await;
+    // Of another context: llama.cpp would lay it out otherwise.
+    let other = Server::start(&["-np", "2", arguments[2], arguments[3]]);
+    let (status, refused) = other.post("/slots/0?action=restore", &file).await;
+    assert!(status == 400 && refused["error"]["param"] == "filename", "{refused}");
+}
+
+#[tokio::test]
+async fn an_answer_goes_on_beyond_the_context_where_it_shifts() {
+    let server = Server::start(&["-np", "1", "-c", "256", "--context-shift"]);
+    let mut request = asking("Tell me a story about a fox.");
+    (request["max_tokens"], request["ignore_eos"]) = (json!(600), json!(true));
+    let (status, answer) = server.post("/v1/chat/completions", &request).await;
+    assert_eq!((status, &answer["usage"]["completion_tokens"]), (200, &json!(600)), "{answer}");
+    request["context_shift"] = json!(false);
+    let (status, refused) = server.post("/v1/chat/completions", &request).await;
+    assert_eq!((status, &refused["error"]["param"]), (400, &json!("max_tokens")), "{refused}");
+    let body = json!({"prompt": "Once", "n_predict": 400, "ignore_eos": true, "n_keep": 2, "n_discard": 8});
+    let (status, answer) = server.post("/completion", &body).await;
+    assert_eq!((status, &answer["truncated"]), (200, &json!(true)), "{answer}");
+    assert_eq!(answer["tokens_predicted"], 400);
+    server.becomes_idle().await;
+}

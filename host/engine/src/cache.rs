@@ -2,11 +2,13 @@
 //!
 //! The tokens noted here are exactly those that the model has decoded. What was sampled last is not among them.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::model::{Error, Layout, Model, Token};
+use crate::model::{Error, Layout, Model, Position, Token};
 use crate::prefix::{self, Holding, Placement, Rules, Source, WORTH_COPYING};
+use crate::saved::Saved;
 use crate::shared::Gauges;
 use crate::store::Store;
 
@@ -108,6 +110,21 @@ impl Cache {
         self.gauges.tokens_held.fetch_add(held.len() - before, Ordering::Relaxed);
     }
 
+    /// Forgets a part of what a busy slot holds.
+    pub(crate) fn discard(
+        &mut self,
+        model: &mut dyn Model,
+        slot: usize,
+        range: Range<Position>,
+    ) -> Result<(), Error> {
+        if !range.is_empty() {
+            model.discard(number(slot), range.clone())?;
+            self.slots[slot].tokens.drain(range.start as usize..range.end as usize);
+            self.report();
+        }
+        Ok(())
+    }
+
     /// Takes a slot back. `keep`: what is in it is sound, and others may use it.
     pub(crate) fn release(&mut self, model: &mut dyn Model, slot: usize, keep: bool) {
         self.clock += 1;
@@ -136,6 +153,60 @@ impl Cache {
         }
         self.store.clear();
         self.report();
+    }
+
+    /// A copy of what an idle slot holds.
+    pub(crate) fn export(&self, model: &mut dyn Model, slot: usize) -> Result<Saved, crate::Error> {
+        let held = self.idle(slot)?;
+        if held.tokens.is_empty() {
+            let message = format!("slot {slot} holds nothing that could be saved");
+            return Err(crate::Error::Invalid { param: "id_slot".into(), message });
+        }
+        Ok(Saved { tokens: held.tokens.clone(), state: model.save(number(slot))? })
+    }
+
+    /// Puts a copy into an idle slot; into host memory where idle slots keep nothing.
+    pub(crate) fn import(
+        &mut self,
+        model: &mut dyn Model,
+        slot: usize,
+        saved: Saved,
+    ) -> Result<(), crate::Error> {
+        self.idle(slot)?;
+        let Saved { tokens, state } = saved;
+        let info = model.info();
+        if tokens.len() > info.context as usize || tokens.iter().any(|&token| token >= info.vocabulary_size) {
+            return Err(Error::State("it has more tokens than a sequence, or others".into()).into());
+        }
+        self.displace(model, slot);
+        let restored = model.restore(number(slot), &state);
+        let end = model.positions(number(slot)).map_or(0, |positions| positions.end() + 1);
+        if restored.is_err() || end != number(tokens.len()) {
+            self.empty(model, slot);
+            self.report();
+            restored?;
+            return Err(
+                Error::State(format!("{} tokens were expected, and there are {end}", tokens.len())).into()
+            );
+        }
+        self.clock += 1;
+        self.slots[slot] = Held { tokens, is_busy: false, used: self.clock };
+        if self.shares_one_pool {
+            self.displace(model, slot);
+        }
+        self.report();
+        Ok(())
+    }
+
+    /// Empties an idle slot, and says how many tokens it held.
+    pub(crate) fn erase(&mut self, model: &mut dyn Model, slot: usize) -> Result<usize, crate::Error> {
+        let tokens = self.idle(slot)?.tokens.len();
+        self.forget(model, slot);
+        Ok(tokens)
+    }
+
+    fn idle(&self, slot: usize) -> Result<&Held, crate::Error> {
+        Some(&self.slots[slot]).filter(|held| !held.is_busy).ok_or(crate::Error::SlotBusy { slot })
     }
 
     /// The busy slot that should move, and the free one where it should go, so that the busy slots stand together and

@@ -56,6 +56,12 @@ pub enum Error {
         /// When there is probably room, as fast as the queue has moved lately.
         retry_after: Duration,
     },
+    /// A slot is to be saved, restored or erased while a request runs in it.
+    #[error("slot {slot} is in use by a request; try again when it is idle")]
+    SlotBusy {
+        /// Which, from 0.
+        slot: usize,
+    },
     /// The model's own template failed on this conversation.
     #[error(transparent)]
     Template(#[from] builtin::jinja::Error),

@@ -113,6 +113,9 @@ pub struct Usage {
     pub prompt_tokens: u32,
     /// Of these, how many were already in the cache.
     pub cached_tokens: u32,
+    /// Tokens that were forgotten on the way because the context was full, where
+    /// [`Params::context_shift`](crate::request::Params::context_shift) asks for that.
+    pub discarded_tokens: u32,
     /// Tokens generated, the one that ended it included.
     pub completion_tokens: u32,
     /// Waiting for a slot.

@@ -3,7 +3,7 @@
 //! Its tokens are bytes, and a few special ones behind them, so that tests can be read.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -185,7 +185,7 @@ impl ScriptedModel {
                 layout: Layout::Streams,
                 partial_removal: true,
                 copy: true,
-                shift: false,
+                shift: true,
                 batch_invariant: true,
             },
         };
@@ -374,6 +374,17 @@ impl Model for ScriptedModel {
         } else if let Some(held) = self.slots.get_mut(&slot) {
             held.truncate(from as usize);
         }
+        self.note();
+        Ok(())
+    }
+
+    fn discard(&mut self, slot: Slot, range: Range<Position>) -> Result<(), Error> {
+        if !self.info.capabilities.shift {
+            let architecture = self.info.architecture.clone();
+            return Err(Error::Unsupported { operation: "forget the middle of a sequence", architecture });
+        }
+        let held = self.slots.entry(slot).or_default();
+        held.drain(range.start as usize..range.end as usize);
         self.note();
         Ok(())
     }

@@ -4,6 +4,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::TrySendError;
+use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::builtin::jinja::JinjaTemplate;
@@ -17,8 +21,12 @@ use crate::pipeline::{self, Generation};
 use crate::queue::{self, Queue};
 use crate::recovery::{Reload, State};
 use crate::request::{Chat, GenerateRequest};
+use crate::saved::{Command, Saved};
 use crate::shared::{Gauges, Shared, SlotStatus, Status};
 use crate::worker::Worker;
+
+/// Most commands about slots that wait for the worker.
+const COMMANDS_MAX: usize = 64;
 
 /// A model being served. Dropping it refuses new requests, lets those in flight end, and waits for them.
 pub struct Engine {
@@ -69,12 +77,13 @@ impl Engine {
         let gauges = Arc::new(Gauges::of_slots(info.slots));
         // One wake-up that waits is as good as many.
         let (wake, woken) = crossbeam_channel::bounded(1);
+        let (commands, asked) = crossbeam_channel::bounded(COMMANDS_MAX);
         let work: Box<dyn FnOnce() + Send> = if info.embeds.is_some() {
             let embedder = Embedder::new(model, Arc::clone(&texts), woken, Arc::clone(&gauges));
             Box::new(move || embedder.run())
         } else {
-            let worker =
-                Worker::new(model, reload, options.clone(), Arc::clone(&queue), woken, Arc::clone(&gauges));
+            let waits = (Arc::clone(&queue), asked, woken);
+            let worker = Worker::new(model, reload, options.clone(), waits, Arc::clone(&gauges));
             Box::new(move || worker.run())
         };
         let (closing, closing_texts) = (Arc::clone(&queue), Arc::clone(&texts));
@@ -106,6 +115,7 @@ impl Engine {
             queue,
             texts,
             wake,
+            commands,
             gauges,
         };
         Ok(Self { handle: Handle { shared: Arc::new(shared) }, worker: Some(worker) })
@@ -255,6 +265,60 @@ impl Handle {
     #[must_use]
     pub fn slots(&self) -> Vec<SlotStatus> {
         self.shared.slots()
+    }
+
+    /// What an idle slot holds, to be kept elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SlotBusy`], where there is no such slot or nothing in it, and where the state cannot be read.
+    pub async fn save_slot(&self, slot: usize) -> Result<Saved, Error> {
+        self.command(slot, |to| Command::Save { slot, to }).await
+    }
+
+    /// Puts what was saved into an idle slot, where prompts that begin with its tokens find it. What the slot held is
+    /// treated as if another request needed it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SlotBusy`], where there is no such slot, and where it was saved by another model or with other
+    /// settings; the slot is then empty.
+    pub async fn restore_slot(&self, slot: usize, saved: Saved) -> Result<(), Error> {
+        self.command(slot, |to| Command::Restore { slot, saved, to }).await
+    }
+
+    /// Forgets what an idle slot holds, and says how many tokens that were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SlotBusy`], and where there is no such slot.
+    pub async fn erase_slot(&self, slot: usize) -> Result<usize, Error> {
+        self.command(slot, |to| Command::Erase { slot, to }).await
+    }
+
+    async fn command<T>(
+        &self,
+        slot: usize,
+        command: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Command,
+    ) -> Result<T, Error> {
+        let Shared { info, options, .. } = self.shared.as_ref();
+        let invalid = |message| Error::Invalid { param: "id_slot".into(), message };
+        if info.embeds.is_some() || !options.prefix_cache {
+            return Err(invalid("slots keep nothing here: the prefix cache is off".into()));
+        }
+        if slot >= info.slots as usize {
+            return Err(invalid(format!("there is no slot {slot}; there are {}, from 0", info.slots)));
+        }
+        let (to, answer) = oneshot::channel();
+        match self.shared.commands.try_send(command(to)) {
+            Ok(()) => self.shared.wake(),
+            Err(TrySendError::Disconnected(_)) => return Err(Error::ShuttingDown),
+            Err(TrySendError::Full(_)) => {
+                let (waiting, limit, retry_after) = (COMMANDS_MAX, COMMANDS_MAX, Duration::from_secs(1));
+                return Err(Error::Overloaded { what: "commands", waiting, limit, retry_after });
+            }
+        }
+        answer.await.map_err(|_| Error::ShuttingDown)?
     }
 
     /// The Jinja template that conversations become prompts by.

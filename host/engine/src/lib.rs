@@ -27,6 +27,7 @@ mod store;
 mod cache;
 mod constraint;
 mod sampling;
+pub mod saved;
 mod sequence;
 mod pool;
 mod worker;

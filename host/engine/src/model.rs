@@ -4,7 +4,7 @@
 //! [`Model`] is owned by the engine's one worker thread and is `&mut` there. What other threads need of a model
 //! (its vocabulary) is a [`Vocabulary`], shared and immutable.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 /// An index into the model's vocabulary.
@@ -211,6 +211,17 @@ pub trait Model: Send {
     ///
     /// [`Error::Unsupported`] where the model cannot forget a tail; the slot is then unchanged.
     fn remove(&mut self, slot: Slot, from: Position) -> Result<(), Error>;
+
+    /// Forgets a part of the middle of a slot; what stands behind it moves forward, as if it had always stood there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] where [`Capabilities::shift`] is false; the slot is then unchanged.
+    fn discard(&mut self, slot: Slot, range: Range<Position>) -> Result<(), Error> {
+        let _ = (slot, range);
+        let architecture = self.info().architecture.clone();
+        Err(Error::Unsupported { operation: "forget the middle of a sequence", architecture })
+    }
 
     /// Makes `to` a copy of the whole of `from`. What `to` held is forgotten.
     ///

@@ -20,11 +20,11 @@ use crate::decoder::TextDecoder;
 use crate::dialect::{Piece, Reader, Tool, Wanted};
 use crate::event::{Event, FinishReason, Finished, Text, TokenLogprob, Usage};
 use crate::grammar::{self, Grammar};
-use crate::model::{self, Encode, Token, Vocabulary};
+use crate::model::{self, Encode, Info, Token, Vocabulary};
 use crate::plugin::{self, Chunk, Fault, Kind, OnFault, Part, Prompt, Report, SessionContext};
 use crate::processing::{Item, Pipe};
 use crate::queue::Ticket;
-use crate::request::{self, Chat, GenerateRequest, Input, Params, ReasoningFormat, Use};
+use crate::request::{self, Chat, ContextShift, GenerateRequest, Input, Params, ReasoningFormat, Use};
 use crate::sampling::{Chosen, Link, Sampling};
 use crate::sequence::{self, End, Lead, Submission};
 use crate::shared::Shared;
@@ -105,6 +105,7 @@ pub(crate) async fn generate(
             sampling: Box::new(prepared.sampling),
             max_tokens: prepared.max_tokens,
             ignore_end: prepared.ignore_end,
+            context_shift: prepared.context_shift,
             caches: prepared.caches,
             leads,
             follows,
@@ -145,6 +146,7 @@ struct Prepared {
     template: Option<Report>,
     max_tokens: u32,
     ignore_end: bool,
+    context_shift: Option<ContextShift>,
     caches: bool,
     seed: u64,
 }
@@ -178,7 +180,7 @@ fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<
         }
         Input::Tokens(tokens) => (check_tokens(tokens, shared.info.vocabulary_size)?, Vec::new(), None),
     };
-    let max_tokens = check_length(&prompt, params.max_tokens, shared.info.context)?;
+    let max_tokens = check_length(&prompt, &params, &shared.info)?;
     stops.extend(params.stop.iter().cloned());
     let first_seed = params.seed.unwrap_or_else(draw_seed);
     let open = |answer: usize| {
@@ -209,6 +211,7 @@ fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<
             template,
             max_tokens,
             ignore_end,
+            context_shift: params.context_shift,
             caches,
             seed,
         })
@@ -312,12 +315,25 @@ fn check_tokens(tokens: Vec<Token>, vocabulary_size: u32) -> Result<Vec<Token>, 
 }
 
 /// The most tokens that this request may generate.
-fn check_length(prompt: &[Token], max_tokens: Option<u32>, limit: u32) -> Result<u32, Error> {
+/// How many tokens may be generated.
+fn check_length(prompt: &[Token], params: &Params, info: &Info) -> Result<u32, Error> {
+    let (max_tokens, limit) = (params.max_tokens, info.context);
     if prompt.is_empty() {
         let message = "the prompt is empty: there is nothing to continue".into();
         return Err(Error::Invalid { param: "prompt".into(), message });
     }
     let prompt = length(prompt);
+    if params.context_shift.is_some() {
+        if !info.capabilities.shift {
+            let message =
+                format!("models of the architecture {} cannot shift their context", info.architecture);
+            return Err(Error::Invalid { param: "context_shift".into(), message });
+        }
+        if prompt >= limit {
+            return Err(Error::ContextExceeded { prompt, max_tokens: None, limit });
+        }
+        return Ok(max_tokens.unwrap_or(limit));
+    }
     if prompt.saturating_add(max_tokens.unwrap_or(1)) > limit {
         return Err(Error::ContextExceeded { prompt, max_tokens, limit });
     }
@@ -547,6 +563,7 @@ impl Answer {
         let usage = Usage {
             prompt_tokens: self.prompt_tokens,
             cached_tokens: ended.cached_tokens,
+            discarded_tokens: ended.discarded_tokens,
             completion_tokens: self.completion_tokens,
             queue_time: ended.queue_time,
             prefill_time: ended.prefill_time,

@@ -1,5 +1,6 @@
 //! What is asked of the engine: plain data, no JSON but where a plugin or a tool brings its own.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -213,6 +214,8 @@ pub struct Params {
     pub logprobs: Option<u32>,
     /// Take over what was decoded for other requests, and leave them what is decoded for this one.
     pub cache_prompt: bool,
+    /// Forget a part of the conversation when the context is full, and go on; `None` ends the answer there.
+    pub context_shift: Option<ContextShift>,
     /// Who gets a slot first: the higher, and of equals who came first. A step more is a head start of
     /// [`Options::priority_step`](crate::Options::priority_step), so that nobody waits for ever.
     pub priority: i8,
@@ -221,6 +224,29 @@ pub struct Params {
     pub tenant: u64,
     /// How long the request may take.
     pub deadlines: Deadlines,
+}
+
+/// What is forgotten when the context is full: a part of the tokens behind those that are kept. The model goes on with
+/// a text that has a gap; what the samplers saw stays as it is.
+///
+/// Which prompts there is room for does not change. Without [`Params::max_tokens`] as many tokens are generated as the
+/// context holds. What a shifted sequence holds is left to no other request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ContextShift {
+    /// How many tokens at the beginning stay; `None` is the whole prompt, and more than half of the context is half.
+    pub keep: Option<u32>,
+    /// How many tokens behind them are forgotten at a time; 0 is half of them.
+    pub discard: u32,
+}
+
+impl ContextShift {
+    /// What is to be forgotten of a sequence that has outgrown its context. Its last token stays, whatever else.
+    pub(crate) fn range(self, length: u32, prompt: u32, context: u32) -> Range<u32> {
+        let keep = self.keep.unwrap_or(prompt).min(context / 2);
+        let behind = length - keep - 1;
+        let discard = if self.discard == 0 { behind / 2 } else { self.discard };
+        keep..keep + discard.max(length - context).min(behind)
+    }
 }
 
 /// How long a request may take; `None` is as long as it likes. One that is late ends with
@@ -287,6 +313,7 @@ impl Default for Params {
             logit_bias: Vec::new(),
             logprobs: None,
             cache_prompt: true,
+            context_shift: None,
             priority: 0,
             tenant: 0,
             deadlines: Deadlines::default(),

@@ -1,6 +1,7 @@
 //! One request inside the engine: what it still has to decode, where it stands, and who reads it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,9 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::Error;
 use crate::event::FinishReason;
 use crate::latency::Recorder;
-use crate::model::{Slot, Token};
+use crate::model::{Position, Slot, Token};
 use crate::plugin::Report;
-use crate::request::{Deadline, Deadlines};
+use crate::request::{ContextShift, Deadline, Deadlines};
 use crate::sampling::{Chosen, Sampling};
 use crate::scheduler::Demand;
 
@@ -24,6 +25,7 @@ pub(crate) struct Submission {
     /// Most tokens to generate.
     pub max_tokens: u32,
     pub ignore_end: bool,
+    pub context_shift: Option<ContextShift>,
     /// It may use what others left in the cache, and leaves something there.
     pub caches: bool,
     /// Others wait for its prompt, to share it.
@@ -100,6 +102,8 @@ pub(crate) struct End {
     pub reason: FinishReason,
     /// Tokens of the prompt that were in the cache.
     pub cached_tokens: u32,
+    /// Tokens that were forgotten because the context was full.
+    pub discarded_tokens: u32,
     pub queue_time: Duration,
     pub prefill_time: Duration,
     pub decode_time: Duration,
@@ -127,6 +131,9 @@ pub(crate) struct Sequence {
     cached_tokens: u32,
     /// Those that were not.
     prompt: u32,
+    prompt_tokens: u32,
+    context_shift: Option<ContextShift>,
+    discarded_tokens: u32,
     leads: Option<Lead>,
     /// `None` while a sampling thread has it.
     pub sampling: Option<Box<Sampling>>,
@@ -166,6 +173,9 @@ impl Sequence {
             tenant: submission.tenant,
             cached_tokens,
             prompt: number(submission.prompt.len()) - cached_tokens,
+            prompt_tokens: number(submission.prompt.len()),
+            context_shift: submission.context_shift,
+            discarded_tokens: 0,
             leads: submission.leads,
             sampling: Some(submission.sampling),
             held_row: None,
@@ -268,7 +278,7 @@ impl Sequence {
             let held = before + number(tokens.len());
             if !self.ignore_end && is_end(token) {
                 self.finishing = Some(FinishReason::Stop);
-            } else if self.tokens_left == 0 || held > context {
+            } else if self.tokens_left == 0 || (held > context && self.context_shift.is_none()) {
                 self.finishing = Some(FinishReason::Length);
             }
             if self.finishing.is_some() {
@@ -278,6 +288,24 @@ impl Sequence {
         self.pending.extend(&tokens);
         self.note_times(tokens.len() as u64, now, latencies);
         tokens
+    }
+
+    /// What it must forget before it can go on in a context of so many tokens.
+    pub(crate) fn overflow(&self, context: u32) -> Option<Range<Position>> {
+        let length = self.position + number(self.pending.len());
+        let shift = self.context_shift.filter(|_| length > context)?;
+        Some(shift.range(length, self.prompt_tokens, context))
+    }
+
+    /// Forgets a part of what it has decoded, and of what it has not. What is left is no text that another request
+    /// could begin with.
+    pub(crate) fn forget(&mut self, range: Range<Position>) {
+        let pending =
+            range.start.max(self.position) - self.position..range.end.max(self.position) - self.position;
+        self.pending.drain(pending.start as usize..pending.end as usize);
+        self.position -= range.end.min(self.position) - range.start.min(self.position);
+        self.discarded_tokens += range.end - range.start;
+        self.caches = false;
     }
 
     /// Tokens that were chosen together came one after another at equal distances.
@@ -333,6 +361,7 @@ impl Sequence {
         let end = End {
             reason: self.finishing.unwrap_or(FinishReason::Stop),
             cached_tokens: self.cached_tokens,
+            discarded_tokens: self.discarded_tokens,
             queue_time: self.queue_time(),
             prefill_time: first_token - self.admitted,
             decode_time: now - first_token,

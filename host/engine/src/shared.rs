@@ -17,6 +17,7 @@ use crate::model::{Info, Layout, Token, Vocabulary};
 use crate::options::Options;
 use crate::queue::{Queue, Refused, Ticket};
 use crate::recovery::State;
+use crate::saved::Command;
 use crate::sequence::Submission;
 
 /// What the handles and the worker share.
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     /// Of a model that embeds: what waits for it.
     pub texts: Arc<Queue<embedding::Submission>>,
     pub wake: Sender<()>,
+    /// To the worker of a model that generates text.
+    pub commands: Sender<Command>,
     pub gauges: Arc<Gauges>,
 }
 

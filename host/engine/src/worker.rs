@@ -18,6 +18,7 @@ use crate::pool::{Pool, Returned, Task};
 use crate::queue::Queue;
 use crate::recovery::{Recovery, Reload};
 use crate::sampling::{Outcome, Prepared};
+use crate::saved::Command;
 use crate::scheduler::{Call, Demand, Limits, Scheduler};
 use crate::sequence::{Owner, Reader, Sequence, Submission};
 use crate::shared::Gauges;
@@ -30,6 +31,7 @@ pub(crate) struct Worker {
     vocabulary: Arc<dyn Vocabulary>,
     options: Options,
     queue: Arc<Queue<Submission>>,
+    commands: Receiver<Command>,
     wake: Receiver<()>,
     gauges: Arc<Gauges>,
     pool: Pool,
@@ -54,8 +56,7 @@ impl Worker {
         model: Box<dyn Model>,
         reload: Option<Reload>,
         options: Options,
-        queue: Arc<Queue<Submission>>,
-        wake: Receiver<()>,
+        (queue, commands, wake): (Arc<Queue<Submission>>, Receiver<Command>, Receiver<()>),
         gauges: Arc<Gauges>,
     ) -> Self {
         let info = model.info();
@@ -85,6 +86,7 @@ impl Worker {
             model,
             options,
             queue,
+            commands,
             wake,
             gauges,
         }
@@ -98,6 +100,7 @@ impl Worker {
             }
             self.sweep();
             self.check_failed();
+            self.obey();
             self.admit();
             self.close_gap();
             self.show();
@@ -113,6 +116,19 @@ impl Worker {
                 return;
             } else {
                 self.wait();
+            }
+        }
+    }
+
+    /// Does what was asked for between two steps.
+    fn obey(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            let model = self.model.as_mut();
+            // Who asked may be gone.
+            match command {
+                Command::Save { slot, to } => drop(to.send(self.cache.export(model, slot))),
+                Command::Restore { slot, saved, to } => drop(to.send(self.cache.import(model, slot, saved))),
+                Command::Erase { slot, to } => drop(to.send(self.cache.erase(model, slot))),
             }
         }
     }
@@ -465,13 +481,26 @@ impl Worker {
                     if !sequence.flush(now, self.options.stall_limit) {
                         return self.fail(slot, Error::Stalled { limit: self.options.stall_limit });
                     }
-                    return self.advance(slot, tokens);
+                    return self.make_room(slot, tokens);
                 }
             }
         }
         if sequence.flush(now, self.options.stall_limit) && sequence.is_done() {
             self.finish(slot, now);
         }
+    }
+
+    /// Forgets a part of a sequence that has outgrown its context, if its request wants that, and goes on with it.
+    fn make_room(&mut self, slot: usize, committed: Vec<Token>) {
+        let Some(sequence) = &mut self.sequences[slot] else { return };
+        if let Some(range) = sequence.overflow(self.model.info().context) {
+            let decoded = range.start.min(sequence.position)..range.end.min(sequence.position);
+            if let Err(error) = self.cache.discard(self.model.as_mut(), slot, decoded) {
+                return self.fail(slot, error.into());
+            }
+            sequence.forget(range);
+        }
+        self.advance(slot, committed);
     }
 
     /// Tells the samplers of a sequence what was committed: on a thread of the pool where plugins or a grammar have a

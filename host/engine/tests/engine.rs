@@ -6,6 +6,8 @@ mod recovery;
 mod cache;
 #[path = "engine/embedding.rs"]
 mod embedding;
+#[path = "engine/context.rs"]
+mod context;
 mod grammar;
 mod sampling;
 

@@ -3,7 +3,7 @@
 //! Every function here is a thin, checked layer over one of llama.cpp's; what they mean is in `model`.
 
 use std::ffi::CStr;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -193,6 +193,24 @@ impl Context {
         // SAFETY: live memory and a slot that it has, without which llama.cpp aborts.
         !self.has_memory()
             || unsafe { sys::llama_memory_seq_rm(self.memory, slot.cast_signed(), from.cast_signed(), -1) }
+    }
+
+    /// Forgets a part of a sequence and moves what stands behind it forward. Keys are turned to their new places at
+    /// the next decode. False: it cannot, and did not.
+    pub(crate) fn discard(&mut self, slot: u32, range: Range<u32>) -> bool {
+        self.check(slot);
+        if !self.can_shift() {
+            return false;
+        }
+        let (slot, from, to) = (slot.cast_signed(), range.start.cast_signed(), range.end.cast_signed());
+        // SAFETY: live memory that can be shifted, without which llama.cpp aborts, and a slot that it has.
+        unsafe {
+            let removed = sys::llama_memory_seq_rm(self.memory, slot, from, to);
+            if removed {
+                sys::llama_memory_seq_add(self.memory, slot, to, -1, from - to);
+            }
+            removed
+        }
     }
 
     /// Makes the cells of a sequence belong to another one too. Only where all sequences share one pool: between

@@ -188,7 +188,7 @@ fn describe(options: &Options, settings: &Settings, running: &Context, context: 
             partial_removal: !recurrent
                 && (weights.sliding_window().is_none() || options.sliding_window_full),
             copy: running.has_memory(),
-            shift: running.can_shift(),
+            shift: running.can_shift() && !recurrent,
             batch_invariant: obstacles.is_empty(),
         },
     })

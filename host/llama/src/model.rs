@@ -1,6 +1,6 @@
 //! A loaded model: [`minerva_engine::model::Model`] over a context.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use minerva_engine::model::{self, Batch, Info, Layout, Position, Slot, Token};
@@ -119,6 +119,18 @@ impl model::Model for Llama {
             Ok(())
         } else {
             Err(self.unsupported("forget the tail of a sequence"))
+        }
+    }
+
+    fn discard(&mut self, slot: Slot, range: Range<Position>) -> Result<(), model::Error> {
+        let held = self.context.positions(slot).map_or(0..0, |held| *held.start()..held.end() + 1);
+        if !self.info.capabilities.shift || held.start > range.start || held.end < range.end {
+            return Err(self.unsupported("forget the middle of a sequence"));
+        }
+        if range.is_empty() || self.context.discard(slot, range) {
+            Ok(())
+        } else {
+            Err(self.unsupported("forget the middle of a sequence"))
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the server is given to serve, and how it is to serve it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,10 @@ pub struct Options {
     pub stored_responses_max: usize,
     /// Most bytes of them, together. Default 64 MiB.
     pub stored_response_bytes_max: usize,
+    /// The folder that slots are saved to and restored from; `None` is not at all. Default none.
+    pub slot_save_path: Option<PathBuf>,
+    /// Most bytes of such a file that is read. Default 4 GiB.
+    pub slot_file_bytes_max: u64,
     /// Whose names some metrics have beside ours. Default nobody's.
     pub metrics_compat: Option<MetricsCompat>,
     /// What connections may take.
@@ -73,6 +78,8 @@ impl Default for Options {
             drain_timeout: Duration::from_secs(30),
             stored_responses_max: 1_024,
             stored_response_bytes_max: 64 << 20,
+            slot_save_path: None,
+            slot_file_bytes_max: 4 << 30,
             metrics_compat: None,
             connections: ConnectionLimits::default(),
             tls: None,

@@ -1,7 +1,7 @@
 //! The mapping from the engine's errors to what a client is told: which status, and which part of its request is to
 //! blame.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use minerva_engine::plugin::{self, Fault};
 use minerva_engine::{Error, model};
@@ -47,6 +47,9 @@ impl Origin {
             Error::Model(error) => model_failure(&error),
             Error::Sampling(_) => Failure::server(error.to_string()),
             Error::Stalled { .. } | Error::Late { .. } => Failure::timeout(error.to_string()),
+            Error::SlotBusy { .. } => {
+                Failure::unavailable(error.to_string()).retry_after(Duration::from_secs(1))
+            }
             Error::ShuttingDown => Failure::unavailable(error.to_string()),
             error => Failure::internal(error.to_string()),
         }

@@ -13,7 +13,7 @@ use crate::admission::Lifecycle;
 use crate::anthropic::messages;
 use crate::api_key;
 use crate::app::{App, Models, Options};
-use crate::llama_server::{apply_template, completion, infill, props, rerank, tokenize};
+use crate::llama_server::{apply_template, completion, infill, props, rerank, slot_files, tokenize};
 use crate::metrics::Answers;
 use crate::models::{admin as model_admin, events as model_events};
 use crate::openai::{chat, completions, embeddings, models, responses};
@@ -115,6 +115,7 @@ pub(crate) fn with_lifecycle(app: App) -> (Router, Lifecycle) {
         // llama-server: what the server is and does.
         .route("/props", get(props::props))
         .route("/slots", get(props::slots))
+        .route("/slots/{id}", post(slot_files::act))
         // Ours: what a request can name in its `minerva` object.
         .route("/v1/plugins", get(plugins::list))
         .route_layer(from_fn_with_state(shared.clone(), api_key::require));

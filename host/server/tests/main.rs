@@ -8,6 +8,7 @@ mod fixture;
 mod limits;
 mod models;
 mod plugins;
+mod slot_files;
 mod slow_clients;
 mod websocket;
 mod wire;

@@ -37,6 +37,39 @@ fn a_tail_is_forgotten_and_decoded_again() {
 }
 
 #[test]
+fn the_middle_is_forgotten_and_what_follows_moves_up() {
+    for unified in [false, true] {
+        let mut llama = models::preset("tiny", |options| options.kv_unified = unified);
+        let tokens = text(40);
+        extend(&mut llama, 0, 0, &tokens);
+        // Up to the end it is the same as a tail.
+        extend(&mut llama, 1, 0, &tokens[..20]);
+        llama.discard(0, 20..40).expect("it can be forgotten");
+        let (one, other) = (extend(&mut llama, 0, 20, &[301]), extend(&mut llama, 1, 20, &[301]));
+        if !unified {
+            assert_eq!(one, other);
+        }
+        let before = extend(&mut llama, 0, 21, &[302]);
+        llama.discard(0, 8..14).expect("it can be forgotten");
+        assert_eq!(llama.positions(0), Some(0..=15), "unified: {unified}");
+        let after = extend(&mut llama, 0, 16, &[302]);
+        assert_ne!(before, after);
+        assert!(after.iter().all(|bits| f32::from_bits(*bits).is_finite()));
+        for wrong in [14..30, 0..0] {
+            let is_nothing = wrong.is_empty();
+            assert_eq!(llama.discard(0, wrong).is_ok(), is_nothing);
+        }
+        assert_eq!(llama.positions(0), Some(0..=16));
+        extend(&mut llama, 0, 17, &text(5));
+    }
+    let mut recurrent = models::preset("tiny-recurrent", |_| ());
+    extend(&mut recurrent, 0, 0, &text(20));
+    if !recurrent.info().capabilities.shift {
+        assert!(matches!(recurrent.discard(0, 4..8), Err(Error::Unsupported { .. })));
+    }
+}
+
+#[test]
 fn a_copy_and_a_restored_state_go_on_as_the_original_would() {
     for (preset, unified) in
         [("tiny", false), ("tiny", true), ("tiny-window", false), ("tiny-recurrent", false)]

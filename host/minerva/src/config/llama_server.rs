@@ -71,7 +71,7 @@ const FLAGS: &[(&[&str], Verdict)] = &[
     (&["-mg", "--main-gpu", "-cmoe", "--cpu-moe", "-ncmoe", "--n-cpu-moe", "--rpc"], Refused(PLACE)),
     // The model and its context.
     (&["--swa-full"], Ignored(0)),
-    (&["--keep"], Ignored(1)),
+    (&["--keep"], Field("n_keep", Kind::Number)),
     (&["--rope-scaling", "--rope-scale", "--rope-freq-base", "--rope-freq-scale"], Refused(ROPE)),
     (
         &[
@@ -188,7 +188,7 @@ const FLAGS: &[(&[&str], Verdict)] = &[
         &["-sps", "--slot-prompt-similarity", "--threads-http", "--webui-config", "--webui-config-file"],
         Ignored(1),
     ),
-    (&["--context-shift"], Refused("an answer ends where the context is full")),
+    (&["--context-shift"], Field("context_shift", Kind::True)),
     (&["--no-context-shift", "--no-slots", "--no-mmproj", "--no-mmproj-auto"], Ignored(0)),
     (&["-nocb", "--no-cont-batching"], Ignored(0)),
     (&["--no-jinja"], Refused("chat templates are Jinja")),
@@ -199,7 +199,6 @@ const FLAGS: &[(&[&str], Verdict)] = &[
     (&["--reasoning-budget"], Only("-1", "take the plugin thinking-budget")),
     (&["--chat-template-kwargs"], Refused("send `chat_template_kwargs` with the requests")),
     (&["--path", "--api-prefix", "--media-path"], Refused("only the API is served, and at the root")),
-    (&["--slot-save-path"], Refused("sequences are not saved to files")),
     (
         &[
             "-mm",
@@ -403,6 +402,7 @@ mod tests {
             r#"--sampling {"dry_sequence_breakers":["x"]}"#,
             "",
         ),
+        ("--context-shift --keep 4", r#"--sampling {"context_shift":true,"n_keep":4}"#, ""),
         ("--reasoning-budget -1 --draft-max=4 --jinja", "", "--reasoning-budget --draft-max --jinja"),
         (
             "--threads-http 4 --metrics --slots --no-context-shift -cb",
@@ -419,7 +419,6 @@ mod tests {
         ("--mmproj x", "--mmproj"),
         ("-md x", "-md is"),
         ("-hf a/b", "fetch the file first"),
-        ("--context-shift", "--context-shift"),
         ("--override-kv a=b", "--override-kv"),
         ("--grammar x", "send it with the requests"),
         ("--temp hot", "--temp must be a number, not hot"),

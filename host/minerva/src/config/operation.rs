@@ -4,10 +4,12 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
 use minerva::engine::request::Deadlines;
 use minerva_server::{ClientLimits, ConnectionLimits, Cors, MetricsCompat, Options};
+
+use super::serve::size;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Server")]
@@ -48,6 +50,12 @@ pub(crate) struct OperationArguments {
     /// Lets web pages of an origin ask (https://example.org; * is all); may be repeated
     #[arg(long, env = "MINERVA_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<String>,
+    /// A folder that `POST /slots/{id}?action=save` and `restore` keep what slots hold in; without one they are off
+    #[arg(long, env = "LLAMA_ARG_SLOT_SAVE_PATH", value_name = "DIR")]
+    pub slot_save_path: Option<PathBuf>,
+    /// Most bytes of a file that is restored from there: 4gb, 800mb
+    #[arg(long, env = "MINERVA_SLOT_FILE_LIMIT", value_name = "SIZE", default_value = "4gb", value_parser = size)]
+    pub slot_file_limit: u64,
     /// Serve metrics under another server's names as well: those that Kubernetes' Gateway API Inference Extension reads
     #[arg(long, env = "MINERVA_METRICS_COMPAT", value_enum, value_name = "SERVER")]
     pub metrics_compat: Option<Compat>,
@@ -82,6 +90,12 @@ impl OperationArguments {
         options.cors = Cors::new(self.cors_origin.iter().map(String::as_str)).map_err(|origin| {
             anyhow!("--cors-origin '{origin}' is no origin; it is a scheme and a host, as https://example.org, or *")
         })?;
+        if let Some(folder) = &self.slot_save_path {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("--slot-save-path {}", folder.display()))?;
+        }
+        options.slot_save_path.clone_from(&self.slot_save_path);
+        options.slot_file_bytes_max = self.slot_file_limit;
         options.metrics_compat = self.metrics_compat.map(|Compat::Vllm| MetricsCompat::Vllm);
         Ok(())
     }

@@ -143,7 +143,7 @@ pub(crate) fn keys_in(text: &[u8]) -> anyhow::Result<Vec<String>> {
 }
 
 /// Bytes, with or without a unit: 24gb, 800 MB, 1.5gib. Units are powers of 1,024, as memory's are.
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let unit = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(unit);
     let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {

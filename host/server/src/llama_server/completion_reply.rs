@@ -129,7 +129,7 @@ impl Shape {
             generation_settings: &self.settings,
             prompt: self.prompts.get(index / self.count.per_prompt).map_or("", String::as_str),
             has_new_line: answer.has_new_line,
-            truncated: false,
+            truncated: usage.discarded_tokens > 0,
             stop_type: stop_type(finished),
             stopping_word: finished.stop.as_deref().unwrap_or_default(),
             tokens_cached: usage.prompt_tokens.saturating_add(usage.completion_tokens),

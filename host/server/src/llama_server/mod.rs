@@ -7,4 +7,5 @@ pub(crate) mod infill;
 pub(crate) mod props;
 pub(crate) mod rerank;
 mod settings;
+pub(crate) mod slot_files;
 pub(crate) mod tokenize;

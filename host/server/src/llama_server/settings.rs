@@ -34,7 +34,7 @@ pub(crate) struct Settings {
     mirostat_tau: f32,
     mirostat_eta: f32,
     stop: Vec<String>,
-    n_keep: u32,
+    n_keep: i64,
     n_discard: u32,
     ignore_eos: bool,
     stream: bool,
@@ -58,6 +58,7 @@ impl Settings {
     pub(crate) fn new(params: &Params, seed: u64, stream: bool, n_probs: u32, grammar: &str) -> Self {
         let limit = params.max_tokens.map_or(-1, i64::from);
         let mirostat = params.mirostat;
+        let shift = params.context_shift.unwrap_or_default();
         Self {
             n_predict: limit,
             max_tokens: limit,
@@ -89,8 +90,8 @@ impl Settings {
             mirostat_eta: mirostat.map_or(0.1, |mirostat| mirostat.eta),
             stop: params.stop.clone(),
             // The context is never shifted: an answer ends where it is full.
-            n_keep: 0,
-            n_discard: 0,
+            n_keep: shift.keep.map_or(-1, i64::from),
+            n_discard: shift.discard,
             ignore_eos: params.ignore_end,
             stream,
             logit_bias: params

@@ -19,7 +19,7 @@ const BREAKERS_MAX: usize = 64;
 const BREAKER_BYTES_MAX: usize = 40;
 
 /// The fields that a server can have defaults for.
-const DEFAULTS: [&str; 32] = [
+const DEFAULTS: [&str; 35] = [
     "max_tokens",
     "max_completion_tokens",
     "n_predict",
@@ -52,6 +52,9 @@ const DEFAULTS: [&str; 32] = [
     "mirostat_tau",
     "mirostat_eta",
     "samplers",
+    "context_shift",
+    "n_keep",
+    "n_discard",
 ];
 
 /// The part of a body that these fields are.
@@ -91,6 +94,9 @@ pub(crate) struct Body {
     mirostat_tau: Option<f32>,
     mirostat_eta: Option<f32>,
     samplers: Option<Stages>,
+    context_shift: Option<bool>,
+    n_keep: Option<i64>,
+    n_discard: Option<i64>,
 }
 
 impl Body {
@@ -98,6 +104,7 @@ impl Body {
     pub(crate) fn apply(self, params: &mut Params, vocabulary_size: u32) -> Result<(), Failure> {
         self.apply_dry(&mut params.dry)?;
         self.apply_mirostat(params)?;
+        self.apply_context_shift(params)?;
         let max_tokens = [
             ("max_completion_tokens", self.max_completion_tokens),
             ("max_tokens", self.max_tokens),
@@ -171,6 +178,20 @@ impl Body {
             }
             dry.breakers.clone_from(breakers);
         }
+        Ok(())
+    }
+
+    /// How much is kept and forgotten is of interest only where the context shifts, and checked anyway.
+    fn apply_context_shift(&self, params: &mut Params) -> Result<(), Failure> {
+        let mut shift = params.context_shift.unwrap_or_default();
+        if let Some(keep) = self.n_keep {
+            let message = format!("`n_keep` must be 0 or more, or -1 for the whole prompt, not {keep}");
+            let checked = u32::try_from(keep).map(Some).or((keep == -1).then_some(None).ok_or(()));
+            shift.keep = checked.map_err(|()| Failure::invalid("n_keep", message))?;
+        }
+        set_count("n_discard", self.n_discard, 0, &mut shift.discard)?;
+        let shifts = self.context_shift.unwrap_or(params.context_shift.is_some());
+        params.context_shift = shifts.then_some(shift);
         Ok(())
     }
 
