@@ -97,6 +97,34 @@ async fn servers_are_measured_beside_each_other() {
     assert_eq!(report["settings"]["tokens"], 8);
     peer.becomes_idle().await;
 
+    // The plain server, and with fields in its requests.
+    let fields = "{\"temperature\": 0, \"n\": 1}";
+    let report = bench(&[
+        "http",
+        "--json",
+        "--rounds",
+        "1",
+        "--rate",
+        "50,200",
+        "--arrivals",
+        "6",
+        "--tokens",
+        "4",
+        "--with",
+        fields,
+        "--url",
+        &peer.url,
+    ]);
+    measured(&report, 2, 1, &figures);
+    assert_eq!(report["tables"].as_array().map(Vec::len), Some(2));
+    assert_eq!(report["tables"][1]["measured"][1]["figures"]["errors"]["max"], 0.0);
+    let name = report["tables"][0]["measured"][1]["name"].as_str().expect("a name");
+    assert!(name.ends_with(" with temperature, n") || name.ends_with(" with n, temperature"), "{name}");
+    for wrong in [["--rate", "0"], ["--rate", "fast"], ["--with", "[1]"]] {
+        let output = run(&["bench", "http", wrong[0], wrong[1], "--url", &peer.url]);
+        assert_eq!(output.status.code(), Some(2), "{}", shown(&output));
+    }
+
     let report = bench(&["prefix", "--json", "--rounds", "1", "--prompt-tokens", "300", "--url", &peer.url]);
     measured(&report, 1, 1, &["first_request_ms", "second_request_ms", "second_to_first", "cached_tokens"]);
 

@@ -75,9 +75,9 @@ fn schemas_of_the_official_suite_are_obeyed_or_refused() {
         }
     }
     let refused: usize = refusals.values().sum();
-    println!("{} schemas, {refused} refused, {lost} walks without an end", cases.len());
+    eprintln!("{} schemas, {refused} refused, {lost} walks without an end", cases.len());
     for (sort, count) in &refusals {
-        println!("{count:5}  {sort}");
+        eprintln!("{count:5}  {sort}");
     }
     assert!(disobeyed.is_empty(), "{} disobeyed:\n{}", disobeyed.len(), disobeyed.join("\n"));
     assert!(refused * 2 < cases.len() && lost * 20 < cases.len(), "too little was tried");

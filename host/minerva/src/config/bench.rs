@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use clap::{Args, Subcommand};
+use serde_json::{Map, Value};
 
 use super::{HubArguments, ModelArguments, PluginArguments};
 
@@ -79,6 +80,16 @@ pub(crate) struct HttpBench {
     /// Clients side by side, one measurement each
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 8, 16], value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub clients: Vec<u32>,
+    /// Instead of clients that wait for an answer before they ask again: requests a second, that come at random times
+    /// whatever is answered, one measurement each
+    #[arg(long, value_name = "N,…", value_delimiter = ',', conflicts_with = "clients", value_parser = rate)]
+    pub rate: Vec<f64>,
+    /// Requests in a round, with --rate
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub arrivals: u32,
+    /// Measure every server once more with these fields in each request, as JSON; may be repeated
+    #[arg(long, value_name = "JSON", value_parser = fields)]
+    pub with: Vec<Map<String, Value>>,
     /// Requests of each client in a round, one after the other
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     pub requests: u32,
@@ -88,6 +99,15 @@ pub(crate) struct HttpBench {
     /// Tokens of each answer
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(2..))]
     pub tokens: u32,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    if (0.001..=100_000.0).contains(&rate) { Ok(rate) } else { Err("it is from 0.001 to 100000".into()) }
+}
+
+fn fields(text: &str) -> Result<Map<String, Value>, String> {
+    serde_json::from_str(text).map_err(|error| format!("it is no JSON object: {error}"))
 }
 
 #[derive(Debug, Args)]

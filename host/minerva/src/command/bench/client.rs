@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use futures::{Stream, StreamExt};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// How long a server may say nothing at all.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -25,6 +25,8 @@ pub(super) struct Client {
     model: String,
     http: reqwest::Client,
     api_key: Option<String>,
+    /// Fields of every request beside those that it needs.
+    fields: Map<String, Value>,
 }
 
 /// What to ask.
@@ -56,7 +58,8 @@ impl Client {
         // Every client has connections of its own, as those of different users would have. Nothing is asked through
         // a proxy: it would be measured too.
         let http = reqwest::Client::builder().no_proxy().read_timeout(PATIENCE).build()?;
-        let mut client = Self { url, model: String::new(), http, api_key: api_key.map(str::to_owned) };
+        let mut client =
+            Self { url, model: String::new(), http, api_key: api_key.map(str::to_owned), fields: Map::new() };
         let asked = client.send(client.http.get(format!("{}/v1/models", client.url))).await?;
         let models: Value = serde_json::from_str(&asked.text().await?)
             .with_context(|| format!("{}/v1/models is not JSON", client.url))?;
@@ -67,8 +70,15 @@ impl Client {
         Ok(client)
     }
 
-    pub(super) fn name(&self) -> &str {
-        self.url.trim_start_matches("http://")
+    /// One that puts these fields into every request.
+    pub(super) fn with(&self, fields: &Map<String, Value>) -> Self {
+        Self { fields: fields.clone(), ..self.clone() }
+    }
+
+    pub(super) fn name(&self) -> String {
+        let address = self.url.trim_start_matches("http://");
+        let fields: Vec<&str> = self.fields.keys().map(String::as_str).collect();
+        if fields.is_empty() { address.to_owned() } else { format!("{address} with {}", fields.join(", ")) }
     }
 
     /// Asks, and reads the answer to its end.
@@ -90,7 +100,7 @@ impl Client {
         &self,
         question: &Question,
     ) -> Result<impl Stream<Item = Result<Value>> + use<>> {
-        let body = json!({
+        let mut body = json!({
             "model": self.model,
             "prompt": question.prompt,
             "max_tokens": question.tokens,
@@ -103,6 +113,9 @@ impl Client {
             "ignore_eos": true,
             "cache_prompt": question.caches,
         });
+        for (name, value) in &self.fields {
+            body[name] = value.clone();
+        }
         let asking = self.http.post(format!("{}/v1/completions", self.url)).json(&body);
         let answer = self.send(asking).await?;
         let events = Events { bytes: Box::pin(answer.bytes_stream()), held: Vec::new() };
@@ -175,17 +188,21 @@ impl<B: Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin> Events<B> {
     }
 }
 
+/// The next number of a sequence that its first one decides. Splitmix64 (Steele, Lea and Flood 2014).
+pub(super) fn mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
 /// A prompt of so many words. Every number makes another one, different from its first words on.
 pub(super) fn words(number: u64, count: u32) -> String {
-    // Splitmix64 (Steele, Lea and Flood 2014).
     let mut state = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut text = format!("{number}");
     for _ in 0..count {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         text.push(' ');
-        text.push_str(WORDS[(mixed >> 60) as usize]);
+        text.push_str(WORDS[(mix(&mut state) >> 60) as usize]);
     }
     text
 }

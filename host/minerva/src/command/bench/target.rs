@@ -35,7 +35,7 @@ impl Targets {
 
     /// What they are called: by their addresses, as two servers can serve the same model.
     pub(super) fn names(&self) -> Vec<String> {
-        self.clients.iter().map(|client| client.name().to_owned()).collect()
+        self.clients.iter().map(Client::name).collect()
     }
 }
 
