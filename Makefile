@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test load check setup plugins guests clients bench clean
+.PHONY: help run test load fuzz check setup plugins guests clients bench clean
 
 # rustup's programs, where the shell does not know them.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -16,6 +16,7 @@ help:
 	@echo "              (ARGS='-m FILE --port 9000' for anything of 'minerva serve --help')"
 	@echo "make test     run every test"
 	@echo "make load     200 clients on 16 sequences for two minutes"
+	@echo "make fuzz     what reads other people's bytes, under libFuzzer for ten minutes each (SECONDS=60 for less)"
 	@echo "make check    formatting, clippy and rustdoc, warnings as errors"
 	@echo "make plugins  build the plugins to $(PLUGINS)/"
 	@echo "make bench    run the benchmarks"
@@ -34,6 +35,11 @@ test: setup plugins
 # A shorter form of it is among the tests.
 load: setup plugins
 	MINERVA_LOAD_SECONDS=120 cargo test --workspace --test end_to_end load:: -- --nocapture --test-threads 1
+
+# What it finds becomes a file in host/fuzz/found, and an ordinary test fails until it is mended.
+SECONDS ?= 600
+fuzz: setup
+	host/fuzz/run $(SECONDS)
 
 check: setup
 	cargo fmt --all --check

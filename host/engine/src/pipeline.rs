@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
-use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Error;
@@ -223,15 +222,11 @@ fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<
 fn wanted_of(chat: &Chat, prompt: &[Token], vocabulary: &dyn Vocabulary) -> Wanted {
     /// More than any mark has.
     const END_TOKENS: usize = 32;
-    let tool = |tool: &Value| {
-        let name = tool["function"]["name"].as_str()?.to_owned();
-        Some(Tool { name, parameters: tool["function"]["parameters"].clone() })
-    };
     let end = prompt[prompt.len().saturating_sub(END_TOKENS)..].iter();
     let end: Vec<u8> = end.flat_map(|token| vocabulary.piece(*token)).copied().collect();
     Wanted {
         reasoning: chat.reasoning == ReasoningFormat::Apart,
-        tools: chat.tools.iter().filter_map(tool).collect(),
+        tools: chat.tools.iter().filter_map(Tool::of).collect(),
         prompt_end: String::from_utf8_lossy(&end).into_owned(),
     }
 }

@@ -20,6 +20,15 @@ pub(crate) struct Tool {
     pub(crate) parameters: Value,
 }
 
+impl Tool {
+    /// A tool as clients define it, in OpenAI's form.
+    pub(crate) fn of(definition: &Value) -> Option<Self> {
+        let function = &definition["function"];
+        let name = function["name"].as_str()?.to_owned();
+        Some(Self { name, parameters: function["parameters"].clone() })
+    }
+}
+
 /// The calls of one answer.
 pub(super) struct Calls {
     /// The tools that there are.
@@ -235,11 +244,12 @@ impl Call {
         let end = start.and_then(|start| held[start..].find(after).map(|at| start + at));
         let (Some(start), Some(end)) = (start, end) else {
             let is_none = last || held.len() > NAME_BYTES_MAX;
-            return if is_none { self.give_back(held) } else { Outcome::Wait };
+            return if is_none { self.give_back() } else { Outcome::Wait };
         };
         let name = held[start..end].trim().to_owned();
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            return self.give_back(held);
+        // The limit holds for all that had to be held for it, so that it is the same however the text is cut.
+        if name.is_empty() || end + after.len() > NAME_BYTES_MAX {
+            return self.give_back();
         }
         held.drain(..end + after.len());
         calls.begin(name, out);
@@ -260,11 +270,11 @@ impl Call {
             held[start..].char_indices().find(|(_, mark)| fields.name_ends.contains(mark))
         else {
             let is_none = last || held.len() > NAME_BYTES_MAX;
-            return if is_none { self.give_back(held) } else { Outcome::Wait };
+            return if is_none { self.give_back() } else { Outcome::Wait };
         };
         let tool = held[start..start + end].trim().to_owned();
-        if tool.is_empty() || tool.len() > NAME_BYTES_MAX {
-            return self.give_back(held);
+        if tool.is_empty() || start + end + mark.len_utf8() > NAME_BYTES_MAX {
+            return self.give_back();
         }
         held.drain(..start + end + if mark == '<' { 0 } else { mark.len_utf8() });
         self.taken.clear();
@@ -338,7 +348,7 @@ impl Call {
         let trimmed = held.trim_start();
         let space = held.len() - trimmed.len();
         match trimmed.chars().next() {
-            None if last => return self.give_back(held),
+            None if last => return self.give_back(),
             None => return Outcome::Wait,
             Some('[') if !self.in_list => {
                 self.in_list = true;
@@ -377,7 +387,7 @@ impl Call {
                 self.phase = Phase::Whole(Scanner::default(), String::new());
                 Outcome::Again
             }
-            Begin::Open | Begin::Is(_) | Begin::Not => self.give_back(held),
+            Begin::Open | Begin::Is(_) | Begin::Not => self.give_back(),
         }
     }
 
@@ -400,8 +410,9 @@ impl Call {
         Outcome::Again
     }
 
-    fn give_back(&mut self, held: &mut String) -> Outcome {
-        Outcome::Text(format!("{}{}", std::mem::take(&mut self.taken), std::mem::take(held)))
+    /// What was taken is text. What is held may still have marks of another call in it.
+    fn give_back(&mut self) -> Outcome {
+        Outcome::Text(std::mem::take(&mut self.taken))
     }
 }
 

@@ -199,6 +199,37 @@ impl Dialect {
         Self { calls: &[TOOL_CALL], noise: &[], channels: false, ..self }
     }
 
+    /// What an answer in such pieces comes to: parts of thinking, of text, names of calls and arguments, each joined,
+    /// with what it is. For tests; `prompt_end` and `tools` are those of the request.
+    #[cfg(any(test, feature = "test-util"))]
+    #[must_use]
+    pub fn transcript<'a>(
+        self,
+        prompt_end: &str,
+        tools: &[serde_json::Value],
+        pieces: impl IntoIterator<Item = &'a str>,
+    ) -> Vec<(&'static str, String)> {
+        let tools = tools.iter().filter_map(Tool::of).collect();
+        let wanted = Wanted { reasoning: true, tools, prompt_end: prompt_end.into() };
+        let Some(mut reader) = Reader::new(self, wanted) else { return Vec::new() };
+        let mut read: Vec<Piece> = pieces.into_iter().flat_map(|piece| reader.push(piece)).collect();
+        read.extend(reader.finish());
+        let mut joined: Vec<(&'static str, String)> = Vec::new();
+        for piece in read {
+            let (kind, text) = match piece {
+                Piece::Text(text) => ("text", text),
+                Piece::Reasoning(text) => ("reasoning", text),
+                Piece::Tool(crate::event::ToolDelta { name: Some(name), .. }) => ("call", name),
+                Piece::Tool(delta) => ("arguments", delta.arguments),
+            };
+            match joined.last_mut() {
+                Some((last, before)) if *last == kind && kind != "call" => before.push_str(&text),
+                _ => joined.push((kind, text)),
+            }
+        }
+        joined
+    }
+
     fn with_thinking(self, source: &str) -> Self {
         let thinking = if source.contains("</think>") && !self.channels { THINK } else { None };
         Self { thinking, ..self }

@@ -139,7 +139,7 @@ impl Reader {
                     true
                 }
                 Outcome::Text(text) => {
-                    say(out, Piece::Text, &text);
+                    self.say_text(&text, out);
                     self.state = State::Text;
                     true
                 }

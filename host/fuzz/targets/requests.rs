@@ -1,0 +1,4 @@
+#![doc = "libFuzzer's way into [`minerva_fuzz::requests`]."]
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| minerva_fuzz::run(minerva_fuzz::requests::check, bytes));
