@@ -8,45 +8,107 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, asking, guests, minerva, plugins, root, run, shown};
 
-/// From nothing to a chat with the plugin, in each kind.
+/// From nothing to a chat with the plugin in two commands and no edit: what `new` prints is typed, and what `build`
+/// prints after it.
+fn from_new_to_an_answer(language: &str, kind: &str, here: &dyn Fn(&[&str]) -> Command) {
+    let name = format!("my-{kind}");
+    let new = ["plugin", "new", &name, "--kind", kind, "--lang", language];
+    let made = typed(&mut here(&new));
+    let commands = printed(&made);
+    assert_eq!(commands.len(), 2, "{made}");
+    assert_eq!(commands[0], ["plugin", "build", &name]);
+    assert_eq!(commands[1][0], "run");
+    for command in commands {
+        let said = typed(&mut here(&words(&command)));
+        assert!(!said.is_empty(), "{command:?}");
+        if command[1] == "build" {
+            let commands = printed(&said);
+            assert_eq!(commands.len(), 2, "{said}");
+            let said = typed(&mut here(&words(&commands[0])));
+            assert!(said.contains("  ok ") && !said.contains("FAIL"), "{said}");
+        }
+    }
+
+    let again = here(&new).output().expect("it runs");
+    assert_eq!(again.status.code(), Some(1), "{}", shown(&again));
+    assert!(shown(&again).contains("nothing is overwritten"), "{}", shown(&again));
+}
+
+/// Runs a command that succeeds, and returns what it says.
+fn typed(command: &mut Command) -> String {
+    let output = command.output().expect("it runs");
+    assert!(output.status.success(), "{command:?}: {}", shown(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The commands of ours in a text, in words.
+fn printed(text: &str) -> Vec<Vec<String>> {
+    let commands = text.lines().filter_map(|line| line.trim().strip_prefix("minerva "));
+    let words = |command: &str| {
+        let (words, question) = command.split_once('"').unwrap_or((command, ""));
+        let words = words.split_whitespace().chain(question.strip_suffix('"'));
+        words.map(str::to_owned).collect()
+    };
+    commands.map(words).collect()
+}
+
+fn words(command: &[String]) -> Vec<&str> {
+    command.iter().map(String::as_str).collect()
+}
+
+/// What a plugin remembers, by the helpers of its SDK: a template that is `tests/remembering`'s.
+fn remembers(language: &str, folder: &Path, here: &dyn Fn(&[&str]) -> Command) {
+    typed(&mut here(&["plugin", "new", "remembering", "--kind", "template", "--lang", language]));
+    let project = folder.join("remembering");
+    let (file, place) = match language {
+        "rust" => ("lib.rs".to_owned(), "src/lib.rs".to_owned()),
+        "python" => ("plugin.py".to_owned(), "plugin.py".to_owned()),
+        other => (format!("plugin.{other}"), format!("plugin.{other}")),
+    };
+    let source = root().join("tests/remembering").join(file);
+    std::fs::copy(source, project.join(place)).expect("the source is copied");
+    // Where the toolchain links what is used, nothing has to be said.
+    if matches!(language, "python" | "js" | "ts") {
+        let manifest = project.join("plugin.json");
+        let text = std::fs::read_to_string(&manifest).expect("the manifest");
+        let text = text.replace('}', ", \"store\": true}");
+        std::fs::write(manifest, text).expect("it is written");
+    }
+    // Compiles it too, so that the server need not.
+    typed(&mut here(&["plugin", "build", "remembering"]));
+    let file = project.join("remembering.wasm");
+    let checked = typed(&mut here(&["plugin", "check", &file.display().to_string()]));
+    assert!(checked.contains("imports    minerva:plugin/store@0.1.0"), "{checked}");
+
+    let plugin = format!("remembering={}", file.display());
+    let limit = "compile=600s";
+    let server = Server::start_with(&["serve", "--port", "0", "--plugin", &plugin, "--plugin-limit", limit]);
+    let mut request = asking("Who was here?");
+    request["minerva"] = json!({ "template": { "id": "remembering" } });
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    for expected in ["1: a föx", "2: a föx", "3: nothing"] {
+        let (status, answer) = runtime.block_on(server.post("/v1/chat/completions", &request));
+        assert_eq!(status, 400, "{answer}");
+        let said = answer["error"]["message"].as_str().expect("a message");
+        assert!(said.contains(expected), "{expected}: {said}");
+    }
+}
+
 #[test]
-fn from_new_to_an_answer() {
+fn samples_in_rust() {
     // What the projects depend on is there once the tree's own plugins are built; nothing is fetched.
     plugins();
     let folder = tempfile::tempdir().expect("a folder");
+    let here = |arguments: &[&str]| {
+        let mut command = minerva(arguments);
+        offline(command.current_dir(folder.path()));
+        command
+    };
     for kind in ["sampler", "template", "stream"] {
-        let name = format!("my-{kind}");
-        let here = |arguments: &[&str]| {
-            let mut command = minerva(arguments);
-            command.current_dir(folder.path());
-            command
-        };
-        let made = here(&["plugin", "new", &name, "--kind", kind]).output().expect("it runs");
-        assert!(made.status.success(), "{}", shown(&made));
-        let built = offline(&mut here(&["plugin", "build", &name])).output().expect("it runs");
-        assert!(built.status.success(), "{}", shown(&built));
-
-        // What it says can be typed is typed.
-        let said = String::from_utf8_lossy(&built.stdout).into_owned();
-        let commands: Vec<&str> =
-            said.lines().filter_map(|line| line.trim().strip_prefix("minerva ")).collect();
-        assert_eq!(commands.len(), 2, "{said}");
-        for command in commands {
-            let (words, question) = command.split_once('"').unwrap_or((command, ""));
-            let mut words: Vec<&str> = words.split_whitespace().collect();
-            words.extend(question.strip_suffix('"'));
-            let output = here(&words).output().expect("it runs");
-            assert!(output.status.success() && !output.stdout.is_empty(), "{words:?}: {}", shown(&output));
-        }
-
-        let again = here(&["plugin", "new", &name, "--kind", kind]).output().expect("it runs");
-        assert_eq!(again.status.code(), Some(1), "{}", shown(&again));
-        assert!(shown(&again).contains("nothing is overwritten"), "{}", shown(&again));
+        from_new_to_an_answer("rust", kind, &here);
     }
-    let tests =
-        offline(Command::new("cargo").arg("test")).current_dir(folder.path().join("my-sampler")).output();
-    let tests = tests.expect("cargo runs");
-    assert!(tests.status.success(), "{}", shown(&tests));
+    remembers("rust", folder.path(), &here);
+    typed(offline(Command::new("cargo").arg("test")).current_dir(folder.path().join("my-sampler")));
 }
 
 /// No network, and the dependencies that the tree's own plugins were built with.
@@ -59,7 +121,7 @@ fn offline(command: &mut Command) -> &mut Command {
 }
 
 /// Other languages, from their packages alone. They need a package registry: without, the test says so and is skipped
-/// by name, unless `MINERVA_TEST_REQUIRE_SDKS` is set. Python takes a while, and so all its kinds are built only then.
+/// by name, unless `MINERVA_TEST_REQUIRE_SDKS` is set. What takes long to compile is built in some kinds only then.
 fn samples(language: &str, kinds: &[&str], install: impl Fn(&Path) -> Result<PathBuf, String>) {
     let required = std::env::var_os("MINERVA_TEST_REQUIRE_SDKS").is_some();
     let tools = match install(&root().join("target/sdk").join(language)) {
@@ -76,17 +138,13 @@ fn samples(language: &str, kinds: &[&str], install: impl Fn(&Path) -> Result<Pat
         let mut command = minerva(arguments);
         // An interpreter is large, and on a busy machine what compiles at the lowest priority waits.
         command.current_dir(folder.path()).env("PATH", &path).env("MINERVA_PLUGIN_LIMIT", "compile=600s");
-        let output = command.output().expect("it runs");
-        assert!(output.status.success(), "{arguments:?}: {}", shown(&output));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        command
     };
     for kind in if required { &["sampler", "template", "stream"][..] } else { kinds } {
-        here(&["plugin", "new", kind, "--kind", kind, "--lang", language]);
-        here(&["plugin", "build", kind]);
-        let file = format!("{kind}/{kind}.wasm");
-        assert!(here(&["plugin", "test", &file]).contains("  ok "), "{kind}");
-        let (plugin, using) = (format!("{kind}={file}"), format!("--{kind}"));
-        assert!(!here(&["run", "--plugin", &plugin, &using, kind, "-n", "20", "Hello!"]).is_empty());
+        from_new_to_an_answer(language, kind, &here);
+    }
+    if required || kinds.len() == 3 {
+        remembers(language, folder.path(), &here);
     }
 }
 
@@ -96,39 +154,91 @@ fn installed(command: &mut Command) -> Result<(), String> {
     if output.status.success() { Ok(()) } else { Err(shown(&output)) }
 }
 
+/// A virtual environment with what the projects of a language require; its programs.
+fn installed_by_pip(language: &str, environment: &Path) -> Result<PathBuf, String> {
+    installed(Command::new("python3").args(["-m", "venv"]).arg(environment))?;
+    let tools = environment.join("bin");
+    let requirements = root().join("sdk/new").join(language).join("requirements.txt");
+    let mut pip = Command::new(tools.join("python"));
+    installed(pip.args(["-m", "pip", "install", "--quiet", "-r"]).arg(requirements))?;
+    Ok(tools)
+}
+
+/// The same by npm.
+fn installed_by_npm(language: &str, environment: &Path) -> Result<PathBuf, String> {
+    let package = root().join("sdk/new").join(language).join("package.json");
+    let package = std::fs::read_to_string(package).map_err(|error| error.to_string())?;
+    std::fs::create_dir_all(environment).map_err(|error| error.to_string())?;
+    std::fs::write(environment.join("package.json"), package.replace("{name}", "tools"))
+        .map_err(|error| error.to_string())?;
+    installed(Command::new("npm").args(["install", "--silent", "--prefix"]).arg(environment))?;
+    Ok(environment.join("node_modules/.bin"))
+}
+
 #[test]
-fn samples_in_python() {
-    samples("python", &["sampler"], |environment| {
-        installed(Command::new("python3").args(["-m", "venv"]).arg(environment))?;
-        let tools = environment.join("bin");
-        let requirements = root().join("sdk/new/python/requirements.txt");
-        let mut pip = Command::new(tools.join("python"));
-        installed(pip.args(["-m", "pip", "install", "--quiet", "-r"]).arg(requirements))?;
+fn samples_in_c() {
+    samples("c", &["sampler", "template", "stream"], |environment| {
+        let tools = installed_by_pip("c", environment)?;
+        let zig = tools.join("zig");
+        if !zig.exists() {
+            std::os::unix::fs::symlink("python-zig", zig).map_err(|error| error.to_string())?;
+        }
         Ok(tools)
     });
 }
 
 #[test]
+fn samples_in_python() {
+    samples("python", &["sampler"], |environment| installed_by_pip("python", environment));
+}
+
+#[test]
 fn samples_in_javascript() {
-    samples("js", &["sampler", "template", "stream"], |environment| {
-        let package = root().join("sdk/new/js/package.json");
-        let package = std::fs::read_to_string(package).map_err(|error| error.to_string())?;
-        std::fs::create_dir_all(environment).map_err(|error| error.to_string())?;
-        std::fs::write(environment.join("package.json"), package.replace("{name}", "tools"))
-            .map_err(|error| error.to_string())?;
-        installed(Command::new("npm").args(["install", "--silent", "--prefix"]).arg(environment))?;
-        Ok(environment.join("node_modules/.bin"))
+    samples("js", &["sampler", "template", "stream"], |environment| installed_by_npm("js", environment));
+}
+
+/// These install their toolchain themselves, as projects do on a machine that has none; by now npm has it at hand.
+#[test]
+fn samples_in_typescript() {
+    samples("ts", &["sampler"], |environment| {
+        a_wrong_type_is_found(&installed_by_npm("ts", environment)?);
+        Ok(environment.join("nothing"))
     });
 }
 
-/// A toolchain that is missing is named, and so is the command that installs it.
+/// What the types forbid is no component.
+fn a_wrong_type_is_found(tools: &Path) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths([tools.to_owned()].into_iter().chain(std::env::split_paths(&path)));
+    let path = path.expect("a path");
+    let here = |arguments: &[&str]| {
+        let mut command = minerva(arguments);
+        command.current_dir(folder.path()).env("PATH", &path);
+        command
+    };
+    typed(&mut here(&["plugin", "new", "wrong", "--kind", "sampler", "--lang", "ts"]));
+    let plugin = folder.path().join("wrong/plugin.ts");
+    let source = std::fs::read_to_string(&plugin).expect("the plugin");
+    let wrong = source.replace("ids.slice(0, end)", "\"the best\"");
+    assert_ne!(source, wrong);
+    std::fs::write(&plugin, wrong).expect("it is written");
+    let built = here(&["plugin", "build", "wrong"]).output().expect("it runs");
+    assert_eq!(built.status.code(), Some(1), "{}", shown(&built));
+    let said = shown(&built);
+    assert!(said.contains("tsc could not build wrong") && said.contains("plugin.ts"), "{said}");
+}
+
+/// A toolchain that is missing is named, and so is what installs it.
 #[test]
 fn a_missing_toolchain_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (language, expected) in [
-        ("python", "componentize-py cannot be run"),
-        ("js", "componentize-qjs cannot be run"),
-        ("rust", "Rust is missing; install it from https://rustup.rs"),
+    for (language, tool, installs) in [
+        ("c", "zig", "pip install --quiet -r in-c/requirements.txt"),
+        ("python", "componentize-py", "pip install --quiet -r in-python/requirements.txt"),
+        ("js", "componentize-qjs", "npm install --silent --prefix in-js"),
+        ("ts", "tsc", "npm install --silent --prefix in-ts"),
+        ("rust", "Rust", "install it from https://rustup.rs"),
     ] {
         let name = format!("in-{language}");
         let here = |arguments: &[&str]| {
@@ -136,14 +246,11 @@ fn a_missing_toolchain_is_named() {
         };
         let made = here(&["plugin", "new", &name, "--kind", "stream", "--lang", language]);
         assert!(made.status.success(), "{}", shown(&made));
-        let built = here(&["plugin", "build", &name]);
-        assert_eq!(built.status.code(), Some(1), "{}", shown(&built));
-        let said = shown(&built);
-        assert!(said.contains(expected) && said.contains("install"), "{said}");
-        // The command that it gives is the one that `new` gave.
-        let said = String::from_utf8_lossy(&built.stderr).into_owned();
-        if let Some((_, install)) = said.trim().split_once("install it with: ") {
-            assert!(String::from_utf8_lossy(&made.stdout).contains(install), "{said}");
+        for arguments in [&["plugin", "build", &name][..], &["plugin", "build", &name, "--offline"]] {
+            let built = here(arguments);
+            assert_eq!(built.status.code(), Some(1), "{}", shown(&built));
+            let said = shown(&built);
+            assert!(said.contains(tool) && said.contains(installs), "{said}");
         }
     }
 }

@@ -67,6 +67,7 @@ mod grammar;
 mod step;
 
 pub mod model;
+pub mod store;
 
 mod error;
 mod log;
@@ -109,7 +110,7 @@ pub mod prelude {
     pub use crate::{
         About, Args, Candidates, Chat, Choice, Chunk, Content, Error, Event, Finish, Grammar, Level, Message,
         Needs, Notation, Part, Prompt, RowSummary, Sampler, Step, Stream, Template, Tier, Token, TokenSet,
-        ToolCall, ToolDelta, about, args, begun_at_end, export, log, model,
+        ToolCall, ToolDelta, about, args, begun_at_end, export, log, model, store,
     };
 }
 

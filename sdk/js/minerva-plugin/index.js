@@ -1,5 +1,5 @@
 /**
- * Plugins for Minerva, in JavaScript.
+ * Plugins for Minerva, in JavaScript and TypeScript.
  *
  * A plugin is the default export of `plugin.js`: a class derived from `Sampler`, `Template` or `Stream`. This is a
  * whole one:
@@ -33,7 +33,8 @@
  * The host's functions are modules, as the comments of `wit/plugin.wit` say: `import step from
  * "minerva:plugin/step@0.1.0"`, and likewise `model`, `constraints` and `host`, with names in camelCase. Randomness is
  * `step.random()`: `Math.random` gives the same numbers in every request. To refuse a request, throw `Refused` with what
- * is wrong and what would be right; any other error is a bug, and fails the one request.
+ * is wrong and what would be right; any other error is a bug, and fails the one request. What is to be remembered from
+ * one request to the next: see `store.js`.
  */
 
 /** The request cannot be served: its words go to the client. */

@@ -23,7 +23,7 @@ A plugin is a class `Plugin` in `plugin.py`, derived from `Sampler`, `Template` 
 `step`, `model`, `constraints` and `host` are the host's functions, as the comments of `wit/plugin.wit` say; they are
 there in WebAssembly only, and None in a test on this machine. Randomness is `step.random()`: Python's own is the same
 in every request. To refuse a request, raise `Refused` with what is wrong and what would be right; any other exception
-is a bug, and fails the one request.
+is a bug, and fails the one request. What is to be remembered from one request to the next goes into `store`.
 """
 
 import copy
@@ -40,6 +40,11 @@ try:
 except ImportError:
     # Samplers have them, and nobody else.
     constraints = step = None
+try:
+    from wit_world.imports import store as _store
+except ImportError:
+    # Plugins have it whose plugin.json says so.
+    _store = None
 
 
 class Refused(Exception):
@@ -207,6 +212,67 @@ def begun_at_end(text: str, looked_for: str) -> int:
     """How many characters at the end of a text may be the beginning of what is looked for."""
     lengths = range(min(len(text), len(looked_for) - 1), 0, -1)
     return next((length for length in lengths if text.endswith(looked_for[:length])), 0)
+
+
+class Store:
+    """What a plugin remembers from one request to the next: like a dict of `str` to `bytes` that cannot be listed.
+
+    It is there in a plugin whose `plugin.json` says `"store": true`. All requests share it, side by side. It is gone when
+    the plugin is taken out, and when the server ends. What the host refuses, for want of room, raises `Refused`.
+    """
+
+    def __getitem__(self, key: str) -> bytes:
+        value = self._host.get(key)
+        if value is None:
+            raise KeyError(key)
+        return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The bytes of a key, or the default."""
+        value = self._host.get(key)
+        return default if value is None else value
+
+    def __contains__(self, key: str) -> bool:
+        return self._host.get(key) is not None
+
+    def __setitem__(self, key: str, value: bytes) -> None:
+        self.set(key, value)
+
+    def set(self, key: str, value: bytes, seconds: float | None = None) -> None:
+        """Sets a key, for some seconds or for good."""
+        _said(lambda: self._host.set(key, value, _lasting(seconds)))
+
+    def add(self, key: str, by: int = 1, seconds: float | None = None) -> int:
+        """Adds to the number that a key has, 0 at first, and returns the sum. No other request comes between."""
+        return _said(lambda: self._host.add(key, by, _lasting(seconds)))
+
+    def __delitem__(self, key: str) -> None:
+        """Forgets a key, which need not be there."""
+        self._host.remove(key)
+
+    @property
+    def _host(self):
+        if _store is None:
+            raise RuntimeError('there is no store in this plugin: plugin.json has to say "store": true')
+        return _store
+
+
+store = Store()
+
+
+def _lasting(seconds: float | None) -> int:
+    """In milliseconds, where 0 is for good."""
+    return 0 if seconds is None else max(1, round(seconds * 1000))
+
+
+def _said(call):
+    """Calls the host, whose error is what it says."""
+    try:
+        return call()
+    except Exception as error:
+        if isinstance(words := getattr(error, "value", None), str):
+            raise Refused(words) from None
+        raise
 
 
 def schema_text(about: About) -> str:

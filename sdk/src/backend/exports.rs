@@ -14,6 +14,7 @@ pub mod imports {
                 import minerva:plugin/model@0.1.0;
                 import minerva:plugin/constraints@0.1.0;
                 import minerva:plugin/step@0.1.0;
+                import minerva:plugin/store@0.1.0;
             }
         ",
         world: "minerva:sdk/imports",

@@ -1,6 +1,7 @@
 //! A host in miniature, for a plugin's unit tests.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use crate::model::Special;
 use crate::testing::{Commands, Vocabulary};
@@ -27,6 +28,7 @@ pub(crate) struct GrammarData {
 
 thread_local! {
     pub(crate) static VOCABULARY: RefCell<Vocabulary> = RefCell::new(Vocabulary::default());
+    static STORE: RefCell<BTreeMap<String, Vec<u8>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 fn with<R>(body: impl FnOnce(&Vocabulary) -> R) -> R {
@@ -275,4 +277,29 @@ pub(crate) fn grammar_rollback(grammar: &mut GrammarData, count: u32) -> Result<
 
 pub(crate) fn grammar_fork(grammar: &GrammarData) -> GrammarData {
     grammar.clone()
+}
+
+pub(crate) fn store_get(key: &str) -> Option<Vec<u8>> {
+    STORE.with_borrow(|store| store.get(key).cloned())
+}
+
+/// The host's limits, by default.
+pub(crate) fn store_set(key: &str, value: &[u8], _ttl_ms: u32) -> Result<(), String> {
+    if key.len() > 256 || value.len() > 64 << 10 {
+        return Err("the key or the value is too long".to_owned());
+    }
+    STORE.with_borrow_mut(|store| store.insert(key.to_owned(), value.to_vec()));
+    Ok(())
+}
+
+pub(crate) fn store_add(key: &str, by: i64, ttl_ms: u32) -> Result<i64, String> {
+    let value = store_get(key).unwrap_or_else(|| vec![0; 8]);
+    let number = value.try_into().map_err(|_| "the value is no number")?;
+    let sum = i64::from_le_bytes(number).saturating_add(by);
+    store_set(key, &sum.to_le_bytes(), ttl_ms)?;
+    Ok(sum)
+}
+
+pub(crate) fn store_remove(key: &str) {
+    STORE.with_borrow_mut(|store| store.remove(key));
 }

@@ -1,7 +1,7 @@
 //! The functions of the host.
 
 use super::exports;
-use super::exports::imports::minerva::plugin::{constraints, host, model as vocabulary, step};
+use super::exports::imports::minerva::plugin::{constraints, host, model as vocabulary, step, store};
 use crate::model::Special;
 use crate::{Candidates, Finish, Level, Notation, RowSummary, Token};
 
@@ -170,4 +170,20 @@ pub(crate) fn grammar_rollback(grammar: &mut GrammarData, count: u32) -> Result<
 
 pub(crate) fn grammar_fork(grammar: &GrammarData) -> GrammarData {
     grammar.fork()
+}
+
+pub(crate) fn store_get(key: &str) -> Option<Vec<u8>> {
+    store::get(key)
+}
+
+pub(crate) fn store_set(key: &str, value: &[u8], ttl_ms: u32) -> Result<(), String> {
+    store::set(key, value, ttl_ms)
+}
+
+pub(crate) fn store_add(key: &str, by: i64, ttl_ms: u32) -> Result<i64, String> {
+    store::add(key, by, ttl_ms)
+}
+
+pub(crate) fn store_remove(key: &str) {
+    store::remove(key);
 }

@@ -32,7 +32,7 @@ pub(crate) use model::{ModelArguments, kv_type, model_name};
 pub(crate) use plugin::{
     BenchArguments, BuildArguments, Language, NewArguments, PluginCommand, PluginKind, TestArguments,
 };
-pub(crate) use plugins::{PluginArguments, set_limits};
+pub(crate) use plugins::{CacheArgument, PluginArguments, set_limits};
 pub(crate) use reference::{literal, page, template};
 pub(crate) use serve::{ServeArguments, keys_in};
 pub(crate) use served::{SamplingArguments, ServedArguments, choice};

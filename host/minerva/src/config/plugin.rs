@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::CacheArgument;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
     /// Makes a project for a plugin, which builds as it stands
@@ -48,6 +50,11 @@ pub(crate) struct BuildArguments {
     /// Where the component goes [default: NAME.wasm in the project's folder]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Fetch nothing: where the toolchain is missing, say how it is installed
+    #[arg(long)]
+    pub offline: bool,
+    #[command(flatten)]
+    pub cache: CacheArgument,
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +68,8 @@ pub(crate) struct TestArguments {
     /// 50,000 calls and many seeds, instead of a few
     #[arg(long)]
     pub thorough: bool,
+    #[command(flatten)]
+    pub cache: CacheArgument,
 }
 
 #[derive(Debug, Args)]
@@ -87,10 +96,14 @@ pub(crate) enum PluginKind {
 pub(crate) enum Language {
     /// Rust, by cargo
     Rust,
+    /// C, by zig's C compiler
+    C,
     /// Python, by componentize-py
     Python,
     /// JavaScript, by componentize-qjs
     Js,
+    /// TypeScript, by tsc and componentize-qjs
+    Ts,
 }
 
 impl Language {
@@ -98,8 +111,10 @@ impl Language {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Rust => "rust",
+            Self::C => "c",
             Self::Python => "python",
             Self::Js => "js",
+            Self::Ts => "ts",
         }
     }
 }

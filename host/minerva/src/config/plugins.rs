@@ -42,9 +42,26 @@ pub(crate) struct PluginArguments {
         value_delimiter = ','
     )]
     pub limits: Vec<String>,
+    #[command(flatten)]
+    pub cache: CacheArgument,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct CacheArgument {
     /// Where compiled plugins are kept; off is nowhere [default: minerva/plugins in the user's cache folder]
     #[arg(long = "plugin-cache", env = "MINERVA_PLUGIN_CACHE", value_name = "DIR")]
-    pub cache: Option<PathBuf>,
+    cache: Option<PathBuf>,
+}
+
+impl CacheArgument {
+    /// The folder, if anything is to be kept.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        match &self.cache {
+            Some(folder) if folder.as_os_str() == "off" => None,
+            Some(folder) => Some(folder.clone()),
+            None => dirs::cache_dir().map(|folder| folder.join("minerva").join("plugins")),
+        }
+    }
 }
 
 impl PluginArguments {
@@ -58,11 +75,7 @@ impl PluginArguments {
         }
         let mut wasm = Options { full_row: self.allow_full_row, ..Options::default() };
         set_limits(&mut wasm, &self.limits)?;
-        wasm.cache = match &self.cache {
-            Some(folder) if folder.as_os_str() == "off" => None,
-            Some(folder) => Some(folder.clone()),
-            None => dirs::cache_dir().map(|folder| folder.join("minerva").join("plugins")),
-        };
+        wasm.cache = self.cache.folder();
         builder = builder.limits(|options| *options = wasm);
         Ok(builder.plugin_policy(self.policy()?))
     }

@@ -90,6 +90,7 @@ pub fn patient() -> minerva_wasm::Options {
     ] {
         *deadline = Duration::from_secs(30);
     }
+    limits.compile = Duration::from_mins(20);
     options
 }
 

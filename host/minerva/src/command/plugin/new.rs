@@ -5,7 +5,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::plugin::build;
 use crate::config::{Language, NewArguments, PluginKind};
 
 /// The interface, for every language.
@@ -41,9 +40,18 @@ const RUST_SDK: &[File] = sdk!["", "sdk/":
     "src/model.rs",
     "src/sampler.rs",
     "src/step.rs",
+    "src/store.rs",
     "src/stream.rs",
     "src/template.rs",
     "src/testing.rs",
+];
+
+const C_SDK: &[File] = sdk!["c/", "":
+    "minerva/minerva.c",
+    "minerva/minerva.h",
+    "minerva/sampler.c",
+    "minerva/stream.c",
+    "minerva/template.c",
 ];
 
 const PYTHON_SDK: &[File] = sdk!["python/", "":
@@ -59,7 +67,11 @@ const JS_SDK: &[File] = sdk!["js/", "":
     "minerva-plugin/glue/sampler.js",
     "minerva-plugin/glue/stream.js",
     "minerva-plugin/glue/template.js",
+    "minerva-plugin/host.d.ts",
+    "minerva-plugin/index.d.ts",
     "minerva-plugin/index.js",
+    "minerva-plugin/store.d.ts",
+    "minerva-plugin/store.js",
 ];
 
 /// Makes a project, and says how it goes on.
@@ -69,9 +81,6 @@ pub(crate) fn run(arguments: &NewArguments) -> Result<()> {
     check_name(name)?;
     write(Path::new(name), &files(name, *kind, *lang))?;
     println!("{name}/ is a {} plugin that builds as it stands. What comes next:\n", kind.as_str());
-    if let Some(install) = build::install(*lang, Path::new(name)) {
-        println!("  {install}");
-    }
     println!("  minerva plugin build {name}");
     println!("  {}", try_it(name, &format!("{name}/{name}.wasm"), *kind));
     Ok(())
@@ -164,12 +173,18 @@ fn files(name: &str, kind: PluginKind, language: Language) -> Vec<(&'static str,
         (Language::Rust, PluginKind::Sampler) => ("src/lib.rs", template!("rust/sampler.rs")),
         (Language::Rust, PluginKind::Template) => ("src/lib.rs", template!("rust/template.rs")),
         (Language::Rust, PluginKind::Stream) => ("src/lib.rs", template!("rust/stream.rs")),
+        (Language::C, PluginKind::Sampler) => ("plugin.c", template!("c/sampler.c")),
+        (Language::C, PluginKind::Template) => ("plugin.c", template!("c/template.c")),
+        (Language::C, PluginKind::Stream) => ("plugin.c", template!("c/stream.c")),
         (Language::Python, PluginKind::Sampler) => ("plugin.py", template!("python/sampler.py")),
         (Language::Python, PluginKind::Template) => ("plugin.py", template!("python/template.py")),
         (Language::Python, PluginKind::Stream) => ("plugin.py", template!("python/stream.py")),
         (Language::Js, PluginKind::Sampler) => ("plugin.js", template!("js/sampler.js")),
         (Language::Js, PluginKind::Template) => ("plugin.js", template!("js/template.js")),
         (Language::Js, PluginKind::Stream) => ("plugin.js", template!("js/stream.js")),
+        (Language::Ts, PluginKind::Sampler) => ("plugin.ts", template!("ts/sampler.ts")),
+        (Language::Ts, PluginKind::Template) => ("plugin.ts", template!("ts/template.ts")),
+        (Language::Ts, PluginKind::Stream) => ("plugin.ts", template!("ts/stream.ts")),
     };
     let project = ("plugin.json", template!("plugin.json"));
     let (around, sdk): (&[File], &[File]) = match language {
@@ -180,6 +195,15 @@ fn files(name: &str, kind: PluginKind, language: Language) -> Vec<(&'static str,
                 (".gitignore", template!("rust/gitignore")),
             ],
             RUST_SDK,
+        ),
+        Language::C => (
+            &[
+                project,
+                ("requirements.txt", template!("c/requirements.txt")),
+                ("README.md", template!("c/README.md")),
+                (".gitignore", template!("c/gitignore")),
+            ],
+            C_SDK,
         ),
         Language::Python => (
             &[
@@ -196,6 +220,16 @@ fn files(name: &str, kind: PluginKind, language: Language) -> Vec<(&'static str,
                 ("package.json", template!("js/package.json")),
                 ("README.md", template!("js/README.md")),
                 (".gitignore", template!("js/gitignore")),
+            ],
+            JS_SDK,
+        ),
+        Language::Ts => (
+            &[
+                project,
+                ("package.json", template!("ts/package.json")),
+                ("tsconfig.json", template!("ts/tsconfig.json")),
+                ("README.md", template!("ts/README.md")),
+                (".gitignore", template!("ts/gitignore")),
             ],
             JS_SDK,
         ),
@@ -249,6 +283,7 @@ mod tests {
         let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk");
         for (base, folder, into, files) in [
             (sdk.clone(), "src", "sdk/", RUST_SDK),
+            (sdk.join("c"), "", "", C_SDK),
             (sdk.join("python"), "", "", PYTHON_SDK),
             (sdk.join("js"), "", "", JS_SDK),
         ] {
@@ -278,7 +313,7 @@ mod tests {
         let files = files("my-plugin", PluginKind::Sampler, Language::Rust);
         let text =
             |name: &str| files.iter().find(|(path, _)| *path == name).map(|(_, text)| text.as_str()).unwrap();
-        for language in [Language::Python, Language::Js] {
+        for language in [Language::C, Language::Python, Language::Js, Language::Ts] {
             let files = super::files("my-plugin", PluginKind::Stream, language);
             let project = files.iter().find(|(path, _)| *path == "plugin.json").unwrap();
             let project: serde_json::Value = serde_json::from_str(&project.1).unwrap();

@@ -17,7 +17,8 @@ pub(crate) fn run(arguments: &TestArguments) -> Result<()> {
     let mut broken = 0;
     for file in &arguments.files {
         // One runtime for each: the check of memory looks at all of it.
-        let runtime = Runtime::new(conformance::patient())?;
+        let limits = conformance::patient();
+        let runtime = Runtime::new(minerva::wasm::Options { cache: arguments.cache.folder(), ..limits })?;
         let plugin = runtime.load(&check::name(file), file)?;
         println!("{}: {} {}", file.display(), plugin.identity.name, plugin.identity.version);
         for check in conformance::check(&runtime, &plugin, &options) {
