@@ -60,7 +60,10 @@ async fn every_metric_that_dashboard_and_alerts_name_is_served() {
 #[test]
 fn kubernetes_sets_no_variable_of_ours() {
     let manifest = deployed("kubernetes.yaml");
-    assert!(manifest.contains("\nkind: Service\nmetadata:\n  name: minerva\n"), "the service has another name");
+    assert!(
+        manifest.contains("\nkind: Service\nmetadata:\n  name: minerva\n"),
+        "the service has another name"
+    );
     assert!(manifest.contains("\n      enableServiceLinks: false\n"), "the pod gets MINERVA_PORT=tcp://…");
 }
 

@@ -4,6 +4,7 @@ mod answer;
 mod input;
 mod store;
 mod stream;
+mod truncation;
 mod wire;
 
 use axum::extract::{Path, State};
@@ -46,10 +47,30 @@ struct Body {
     parallel_tool_calls: Option<bool>,
     text: Option<Object<Text>>,
     reasoning: Option<Object<Reasoning>>,
-    truncation: Option<String>,
+    truncation: Option<Truncation>,
     background: Option<bool>,
     metadata: Option<Map<String, Value>>,
     chat_template_kwargs: Option<Map<String, Value>>,
+}
+
+/// What becomes of a conversation that is longer than the context.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Truncation {
+    /// Its oldest turns are left out.
+    Auto,
+    /// It is refused.
+    #[default]
+    Disabled,
+}
+
+impl Truncation {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Disabled => "disabled",
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -99,7 +120,18 @@ pub(crate) async fn create(
         None => Vec::new(),
         Some(id) => shared.responses.messages(id).ok_or_else(|| unknown(id).param("previous_response_id"))?,
     };
-    let Body { input, instructions, previous_response_id, tools, reasoning, metadata, text: form, .. } = body;
+    let Body {
+        input,
+        instructions,
+        previous_response_id,
+        tools,
+        reasoning,
+        metadata,
+        text: form,
+        truncation,
+        ..
+    } = body;
+    let truncation = truncation.unwrap_or_default();
     let format = form.and_then(|form| form.0.format).map(|format| format.0);
     let format_type = format.as_ref().map_or("text", |format| format.type_name());
     if let Some(Format { r#type, schema }) = format {
@@ -123,6 +155,7 @@ pub(crate) async fn create(
         tool_choice: choice.as_str(),
         format: format_type,
         effort: effort.clone(),
+        truncation: truncation.as_str(),
         max_output_tokens: prepared.params.max_tokens,
         temperature: prepared.params.temperature,
         top_p: prepared.params.top_p,
@@ -133,6 +166,12 @@ pub(crate) async fn create(
     let (tools, calls) = choice.among(tools, body.parallel_tool_calls.unwrap_or(true))?;
     prepared.grammar = grammar::one_of(prepared.grammar.take(), calls)?;
     let chat = chat(&prepared.model, instructions, messages, tools, effort, body.chat_template_kwargs);
+    let chat = if truncation == Truncation::Auto {
+        let fitted = truncation::fit(&prepared.model.handle, chat, prepared.params.max_tokens).await;
+        fitted.map_err(|error| prepared.origin.failure(error))?
+    } else {
+        chat
+    };
     let choices = prepared.submit(&request_id, &admission, vec![Input::Chat(chat)], count).await?;
     let mut answer = Answer::new(head, &shared.ids);
     if prepared.is_stream {
@@ -189,10 +228,6 @@ fn chat(
 
 impl Body {
     fn refuse_unsupported(&self) -> Result<(), Failure> {
-        if self.truncation.as_deref().is_some_and(|truncation| truncation != "disabled") {
-            let message = "`truncation` must be `disabled`: a conversation is never cut silently";
-            return Err(Failure::not_supported(message).param("truncation"));
-        }
         if self.background == Some(true) {
             let message = "`background` must be false: a response runs as long as its request";
             return Err(Failure::not_supported(message).param("background"));
