@@ -137,8 +137,6 @@ async fn servers_are_measured_beside_each_other() {
         "1",
         "--prompt-tokens",
         "200",
-        "--tokens",
-        "6",
         "--stream-tokens",
         "400",
         "--url",

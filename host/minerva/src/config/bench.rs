@@ -122,9 +122,6 @@ pub(crate) struct LongPromptBench {
     /// Tokens of the long prompt, about
     #[arg(long, value_name = "N", default_value_t = 4000, value_parser = clap::value_parser!(u32).range(1..))]
     pub prompt_tokens: u32,
-    /// Tokens of each stream that are timed before the prompt arrives
-    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(2..))]
-    pub tokens: u32,
     /// Tokens that a stream asks for: more than come before the long prompt is answered
     #[arg(long, value_name = "N", default_value_t = 1500, value_parser = clap::value_parser!(u32).range(2..))]
     pub stream_tokens: u32,

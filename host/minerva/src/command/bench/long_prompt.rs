@@ -14,6 +14,9 @@ use super::target::Targets;
 use crate::command::{progress_bar, show_part};
 use crate::config::LongPromptBench;
 
+/// Tokens of a stream that are not timed.
+const SETTLED: usize = 8;
+
 /// Measures streams and a prompt, alone and beside each other, in every round on every server.
 pub(super) async fn run(arguments: &LongPromptBench) -> Result<Report> {
     let targets = Targets::find(&arguments.target).await?;
@@ -37,7 +40,6 @@ pub(super) async fn run(arguments: &LongPromptBench) -> Result<Report> {
         "rounds": rounds,
         "streams": arguments.streams,
         "prompt_tokens": arguments.prompt_tokens,
-        "tokens": arguments.tokens,
     });
     Ok(Report { bench: "long-prompt", settings, tables: vec![table] })
 }
@@ -46,13 +48,10 @@ async fn arrival(client: &Client, arguments: &LongPromptBench, count: u32, round
     let long = |number: u64| Question { prompt: words(round * 2 + number, count), tokens: 2, caches: false };
     let alone = client.ask(&long(1_000_000)).await?;
 
-    let mut streams = Streams::open(client, arguments, round).await?;
+    let mut streams = Streams::open(client, arguments, round * 2).await?;
     // The first tokens come while prompts are still being read.
-    streams.read(arguments.tokens.min(8)).await?;
+    streams.read(SETTLED).await?;
     streams.forget();
-    streams.read(arguments.tokens).await?;
-    let gaps_alone = streams.forget();
-
     let question = long(1_000_001);
     let mut asking = std::pin::pin!(client.ask(&question));
     let beside = loop {
@@ -61,7 +60,16 @@ async fn arrival(client: &Client, arguments: &LongPromptBench, count: u32, round
             read = streams.next() => read?,
         }
     };
+    let tokens = streams.answers.iter().map(|(answered, _)| answered.gaps.len()).max().unwrap_or(0);
     let gaps_beside = streams.forget();
+    drop(streams);
+
+    // As many tokens once more without it: later tokens of a stream take longer in any case.
+    let mut streams = Streams::open(client, arguments, round * 2 + 1).await?;
+    streams.read(SETTLED).await?;
+    streams.forget();
+    streams.read(tokens.max(1)).await?;
+    let gaps_alone = streams.forget();
     drop(streams);
 
     let mut figures = Figures::from([
@@ -85,12 +93,12 @@ struct Streams {
 }
 
 impl Streams {
-    async fn open(client: &Client, arguments: &LongPromptBench, round: u64) -> Result<Self> {
+    async fn open(client: &Client, arguments: &LongPromptBench, number: u64) -> Result<Self> {
         let mut events = SelectAll::new();
         let count = arguments.streams;
-        let opening = (0..u64::from(count)).map(|number| async move {
+        let opening = (0..u64::from(count)).map(|stream| async move {
             let question = Question {
-                prompt: words(2_000_000 + round * 10_000 + number, 48),
+                prompt: words(2_000_000 + number * 10_000 + stream, 48),
                 tokens: arguments.stream_tokens,
                 caches: false,
             };
@@ -116,8 +124,8 @@ impl Streams {
     }
 
     /// Reads until every stream had so many tokens since the last look.
-    async fn read(&mut self, tokens: u32) -> Result<()> {
-        while self.answers.iter().any(|(answered, _)| answered.gaps.len() < tokens as usize) {
+    async fn read(&mut self, tokens: usize) -> Result<()> {
+        while self.answers.iter().any(|(answered, _)| answered.gaps.len() < tokens) {
             self.next().await?;
         }
         Ok(())
