@@ -350,6 +350,7 @@ fn who_breaks_a_law_is_caught() {
     let broken = [
         ("sampler", "fork"),
         ("sampler", "rollback"),
+        ("sampler", "backtrack"),
         ("sampler", "commits"),
         ("sampler", "odd steps"),
         ("sampler", "memory"),

@@ -146,6 +146,12 @@ async fn commands_that_leave_nothing_or_never_end() {
     let (status, answer) = server.post("/v1/chat/completions", &with("keep forcing")).await;
     assert_eq!((status, &answer["choices"][0]["finish_reason"]), (200, &json!("length")), "{answer}");
     assert_eq!(answer["usage"]["completion_tokens"], 40);
+    let (status, answer) = server.post("/v1/chat/completions", &with("back for ever")).await;
+    let message = answer["error"]["message"].as_str().unwrap_or_default();
+    assert_eq!(status, 500, "{answer}");
+    assert!(message.contains("exceeded its limit of 256 times of taking tokens back"), "{message}");
+    // Who only holds changes nothing.
+    assert_eq!(server.chat(&with("hold for ever")).await, server.chat(&using(json!({}))).await);
     server.becomes_idle().await;
 }
 

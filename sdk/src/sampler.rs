@@ -45,8 +45,9 @@ pub trait Sampler: Sized + 'static {
     /// Refuses the request.
     fn open(args: Self::Args, prompt: &[Token]) -> Result<Self, Error>;
 
-    /// Tells of tokens that now are part of the answer, before the next is chosen: none before the first, then
-    /// usually one, several after a [`Step::force`]. Also the place for commands that need no logits. The functions of [`Step`] that read the row trap here.
+    /// Tells of tokens that now are part of the answer, before the next is chosen: none before the first and after a
+    /// [`Sampler::rollback`], then usually one, several after a [`Step::force`]. Also the place for commands that need no
+    /// logits. The functions of [`Step`] that read the row trap here.
     fn advance(&mut self, step: &mut Step, committed: &[Token]) {
         let _ = (step, committed);
     }
@@ -96,6 +97,8 @@ pub struct Needs {
     pub can_fork: bool,
     /// [`Sampler::rollback`] works.
     pub can_rollback: bool,
+    /// How many tokens at a time [`Step::hold`] and [`Step::backtrack`] are for.
+    pub backtrack_max: u32,
 }
 
 /// How much of a step a sampler sees. Less is cheaper.
@@ -113,19 +116,26 @@ impl Needs {
     /// Nothing but to be told of tokens, and to command.
     #[must_use]
     pub const fn plan() -> Self {
-        Self { tier: Tier::Plan, cut: 0, reads_row: false, can_fork: false, can_rollback: false }
+        Self { tier: Tier::Plan, ..Self::cut(0) }
     }
 
     /// The best so many candidates, 1 to 4,096.
     #[must_use]
     pub const fn cut(candidates: u32) -> Self {
-        Self { tier: Tier::Cut, cut: candidates, reads_row: false, can_fork: false, can_rollback: false }
+        Self {
+            tier: Tier::Cut,
+            cut: candidates,
+            reads_row: false,
+            can_fork: false,
+            can_rollback: false,
+            backtrack_max: 0,
+        }
     }
 
     /// Every logit, and the best so many candidates beside. The operator must grant this.
     #[must_use]
     pub const fn full_row(candidates: u32) -> Self {
-        Self { tier: Tier::FullRow, cut: candidates, reads_row: true, can_fork: false, can_rollback: false }
+        Self { tier: Tier::FullRow, reads_row: true, ..Self::cut(candidates) }
     }
 
     /// And [`Step::summarize`], [`Step::top`] and [`Step::at`].
@@ -146,6 +156,14 @@ impl Needs {
     #[must_use]
     pub const fn with_rollback(mut self) -> Self {
         self.can_rollback = true;
+        self
+    }
+
+    /// It can take tokens back, and may do so by [`Step::hold`] and [`Step::backtrack`], at most so many at a time: 256,
+    /// where the operator does not say otherwise.
+    #[must_use]
+    pub const fn with_backtracking(mut self, tokens_max: u32) -> Self {
+        (self.can_rollback, self.backtrack_max) = (true, tokens_max);
         self
     }
 }

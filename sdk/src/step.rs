@@ -3,8 +3,8 @@ use crate::{Candidates, Error, Finish, Grammar, Token, backend};
 /// The step being decided, and commands for it.
 ///
 /// What is commanded holds for this step only, except that forced tokens last until they are used up. Commands
-/// of several samplers add up: sets intersect, biases add, the last temperature wins, `stop` beats `force`, and
-/// `force` beats what is picked.
+/// of several samplers add up: sets intersect, biases add, the last temperature, the longest `hold` and the longest
+/// `backtrack` win, `stop` and `backtrack` beat `force`, and `force` beats what is picked.
 #[derive(Debug, Default)]
 pub struct Step {
     pub(crate) data: backend::StepData,
@@ -62,6 +62,29 @@ impl Step {
     /// These tokens come next, without being chosen. At most 4,096 at a time.
     pub fn force(&mut self, ids: &[Token]) {
         backend::force(&mut self.data, ids);
+    }
+
+    /// How many of the last tokens of the answer can be taken back now: those that were held in the step before, and those
+    /// that [`Sampler::advance`](crate::Sampler::advance) tells of. At most
+    /// [`Needs::backtrack_max`](crate::Needs::backtrack_max).
+    #[must_use]
+    pub fn held(&self) -> u32 {
+        backend::held(&self.data)
+    }
+
+    /// Keeps the last `count` tokens of the answer from the client, so that they can be taken back in the next step.
+    /// Only in [`Sampler::advance`](crate::Sampler::advance), and for this step only: what nobody holds is sent. Traps for
+    /// more than [`Needs::backtrack_max`](crate::Needs::backtrack_max); of more than [`Step::held`], those are held.
+    pub fn hold(&mut self, count: u32) {
+        backend::hold(&mut self.data, count);
+    }
+
+    /// Takes back the last `count` tokens of the answer, instead of choosing one. All samplers, this one too, are told
+    /// by [`Sampler::rollback`](crate::Sampler::rollback), then the step before them begins with an `advance` without
+    /// tokens, where whoever does not want them again has to say so. With [`Step::stop`], the answer ends there. Traps
+    /// for more than [`Step::held`], and after 256 times in an answer, where the operator does not say otherwise.
+    pub fn backtrack(&mut self, count: u32) {
+        backend::backtrack(&mut self.data, count);
     }
 
     /// The answer ends before this step's token.

@@ -49,6 +49,10 @@ pub struct Commands {
     pub allow_eog: Option<bool>,
     /// The tokens that come next.
     pub force: Vec<Token>,
+    /// How many tokens are kept from the client.
+    pub hold: u32,
+    /// How many tokens are taken back.
+    pub backtrack: u32,
     /// Why the answer ends.
     pub stop: Option<Finish>,
 }
@@ -63,6 +67,13 @@ impl Step {
     #[must_use]
     pub fn with_row(mut self, row: impl Into<Vec<f32>>) -> Self {
         self.data.row = Some(row.into());
+        self
+    }
+
+    /// The same step, where so many of the last tokens can be taken back.
+    #[must_use]
+    pub fn with_held(mut self, held: u32) -> Self {
+        self.data.held = held;
         self
     }
 

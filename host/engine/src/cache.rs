@@ -125,6 +125,21 @@ impl Cache {
         Ok(())
     }
 
+    /// Forgets what a busy slot holds behind the first `kept` tokens.
+    ///
+    /// # Errors
+    ///
+    /// When the model cannot.
+    pub(crate) fn truncate(&mut self, model: &mut dyn Model, slot: usize, kept: usize) -> Result<(), Error> {
+        let forgotten = self.slots[slot].tokens.len().saturating_sub(kept);
+        if forgotten > 0 {
+            model.remove(number(slot), number(kept))?;
+            self.slots[slot].tokens.truncate(kept);
+            self.gauges.tokens_held.fetch_sub(forgotten, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Takes a slot back. `keep`: what is in it is sound, and others may use it.
     pub(crate) fn release(&mut self, model: &mut dyn Model, slot: usize, keep: bool) {
         self.clock += 1;

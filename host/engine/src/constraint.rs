@@ -13,6 +13,12 @@ pub(crate) struct Constraint {
     matcher: Matcher,
     thinking: Option<Thinking>,
     stage: Stage,
+    /// Where it began.
+    first: Stage,
+    /// Tokens of the answer so far.
+    said: usize,
+    /// How many of them came before the grammar began; as many as can be while it has not.
+    before: usize,
 }
 
 /// The tokens around thinking.
@@ -49,24 +55,30 @@ impl Constraint {
             Some(thinking) if may_think && last != Some(thinking.end) => Stage::Open,
             _ => Stage::Answering,
         };
-        Self { matcher, thinking, stage }
+        let before = if stage == Stage::Answering { 0 } else { usize::MAX };
+        Self { matcher, thinking, stage, first: stage, said: 0, before }
     }
 
     /// Takes tokens that now are part of the answer.
     pub(crate) fn advance(&mut self, committed: &[Token]) -> Result<(), Error> {
         let is = |token: Token, of: fn(Thinking) -> Token| self.thinking.map(of) == Some(token);
         let mut rest = committed;
+        self.said += committed.len();
         if let [first, ..] = rest
             && self.stage == Stage::Open
         {
             self.stage =
                 if is(*first, |thinking| thinking.start) { Stage::Thinking } else { Stage::Answering };
         }
+        if self.stage == Stage::Answering && self.before == usize::MAX {
+            self.before = 0;
+        }
         if self.stage == Stage::Thinking {
             let Some(end) = rest.iter().position(|&token| is(token, |thinking| thinking.end)) else {
                 return Ok(());
             };
             rest = &rest[end + 1..];
+            self.before = self.said - rest.len();
             self.stage = Stage::Answering;
         }
         self.matcher.commit(rest).map_err(failure)
@@ -95,6 +107,23 @@ impl Constraint {
         }
         // The first to command: there is nothing to intersect with.
         commands.allowed = Some(allowed);
+        Ok(())
+    }
+
+    /// Takes back the last `count` tokens.
+    pub(crate) fn rollback(&mut self, count: usize) -> Result<(), Error> {
+        let matched = self.said.saturating_sub(self.before);
+        self.said = self.said.saturating_sub(count);
+        let left = self.said.saturating_sub(self.before);
+        self.matcher.rollback(matched - left).map_err(failure)?;
+        if self.said == 0 {
+            self.stage = self.first;
+        } else if self.said < self.before && self.before < usize::MAX {
+            self.stage = Stage::Thinking;
+        }
+        if self.stage != Stage::Answering {
+            self.before = usize::MAX;
+        }
         Ok(())
     }
 
@@ -170,7 +199,11 @@ mod tests {
         let matcher = compiler.compile(Kind::Regex, "[ab]c?").expect("a grammar").matcher();
         let mut constraint = Constraint::new(matcher, &tokens(prompt), &vocabulary, may_think);
         for token in tokens(answer) {
-            constraint.advance(&[token])?;
+            if token == u32::from(b'<') {
+                constraint.rollback(1)?;
+            } else {
+                constraint.advance(&[token])?;
+            }
         }
         let mut commands = Commands::default();
         constraint.command(&mut commands)?;
@@ -207,6 +240,20 @@ mod tests {
             assert_eq!(commanded, expected, "{prompt:?} {may_think} {answer:?}");
         }
         assert!(commanded("hi", false, "(").is_err());
+        // `<` takes a token back.
+        for (prompt, may_think, answer, expected) in [
+            ("hi", false, "a<", "ab"),
+            ("hi", false, "a<b", "c"),
+            ("hi", true, "a<", "(ab"),
+            ("hi", true, "(<", "(ab"),
+            ("(", false, "x)a<<", "thinks"),
+            ("(", false, "x)a<<)", "ab"),
+            ("(", false, "x)<<<", "thinks"),
+            ("hi", true, "(x)b<<<<b", "c"),
+        ] {
+            let commanded = commanded(prompt, may_think, answer).expect("a command");
+            assert_eq!(commanded, expected, "{prompt:?} {may_think} {answer:?}");
+        }
         assert!(commanded("(", false, ")(").is_err());
     }
 }

@@ -101,6 +101,7 @@ pub(crate) async fn generate(
         });
         submissions.push(Submission {
             prompt: prepared.prompt,
+            backtracks: prepared.sampling.backtracks(),
             sampling: Box::new(prepared.sampling),
             max_tokens: prepared.max_tokens,
             ignore_end: prepared.ignore_end,
@@ -186,6 +187,7 @@ fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<
         let context = context(answer);
         let seed = first_seed.wrapping_add(answer as u64);
         let pipe = Pipe::open(&context, &stream)?;
+        check_backtracking(shared, &params, &samplers)?;
         let chain = open_samplers(&context, &samplers, &prompt)?;
         let constraint = grammar
             .as_ref()
@@ -354,6 +356,32 @@ fn open_samplers(
         Ok(Link { session, descriptor, on_fault: used.on_fault, report })
     };
     samplers.iter().map(open).collect()
+}
+
+/// Refuses a request with a sampler that takes tokens back, where somebody else cannot.
+fn check_backtracking(
+    shared: &Shared,
+    params: &Params,
+    samplers: &[Use<dyn plugin::SamplerPlugin>],
+) -> Result<(), Error> {
+    let takes_back = |used: &&Use<dyn plugin::SamplerPlugin>| used.plugin.descriptor().backtrack_max > 0;
+    let Some(wants) = samplers.iter().find(takes_back) else { return Ok(()) };
+    let name = &wants.plugin.identity().name;
+    if !shared.info.capabilities.partial_removal {
+        let identity = wants.plugin.identity();
+        let fault = Fault::Unsupported("take tokens back: the model cannot forget them");
+        return Err(plugin::Error::new(identity, "open", fault).into());
+    }
+    if params.context_shift.is_some() {
+        let message = format!("the sampler '{name}' takes tokens back, and a context that shifts cannot");
+        return Err(Error::Invalid { param: "context_shift".into(), message });
+    }
+    let rigid = samplers.iter().find(|used| !used.plugin.descriptor().can_rollback);
+    rigid.map_or(Ok(()), |rigid| {
+        let other = &rigid.plugin.identity().name;
+        let message = format!("the sampler '{name}' takes tokens back, and '{other}' beside it cannot");
+        Err(Error::Invalid { param: "samplers".into(), message })
+    })
 }
 
 /// A seed nobody chose: from the randomness that the standard library seeds its maps with.

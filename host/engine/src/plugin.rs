@@ -139,6 +139,11 @@ pub struct SamplerDescriptor {
     pub can_fork: bool,
     /// A session can take committed tokens back.
     pub can_rollback: bool,
+    /// How many tokens at a time it may hold ([`Commands::hold`](crate::step::Commands::hold)) and take back
+    /// ([`Commands::backtrack`](crate::step::Commands::backtrack)).
+    pub backtrack_max: u32,
+    /// How often it may take tokens back in one answer.
+    pub backtracks_max: u32,
     /// The JSON schema of its arguments, as text; empty where anything goes.
     pub args_schema: String,
 }
@@ -151,6 +156,8 @@ impl Default for SamplerDescriptor {
             reads_row: false,
             can_fork: false,
             can_rollback: false,
+            backtrack_max: 0,
+            backtracks_max: 256,
             args_schema: String::new(),
         }
     }

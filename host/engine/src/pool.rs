@@ -22,9 +22,28 @@ pub(crate) struct Pool {
 
 /// What samplers are to do.
 pub(crate) enum Task {
-    Advance { owner: Owner, sampling: Box<Sampling>, committed: Vec<Token> },
-    Pick { owner: Owner, sampling: Box<Sampling>, cut: Candidates },
-    Close { sampling: Box<Sampling>, end: End, to: oneshot::Sender<Result<End, Error>> },
+    Advance {
+        owner: Owner,
+        sampling: Box<Sampling>,
+        committed: Vec<Token>,
+    },
+    /// And begins the step anew, unless the answer ends there.
+    Rollback {
+        owner: Owner,
+        sampling: Box<Sampling>,
+        count: u32,
+        ends: bool,
+    },
+    Pick {
+        owner: Owner,
+        sampling: Box<Sampling>,
+        cut: Candidates,
+    },
+    Close {
+        sampling: Box<Sampling>,
+        end: End,
+        to: oneshot::Sender<Result<End, Error>>,
+    },
 }
 
 /// What came of it. The sampling is gone where the code of a native sampler panicked.
@@ -83,6 +102,14 @@ fn run(task: Task, return_to: &Sender<Returned>) {
                 (sampling, result)
             };
             (owner, catch_unwind(AssertUnwindSafe(advance)))
+        }
+        Task::Rollback { owner, mut sampling, count, ends } => {
+            let roll_back = move || {
+                let result = sampling.rollback(count);
+                let result = if ends { result } else { result.and_then(|()| sampling.advance(&[])) };
+                (sampling, result.map(|()| None))
+            };
+            (owner, catch_unwind(AssertUnwindSafe(roll_back)))
         }
         Task::Pick { owner, mut sampling, cut } => {
             let pick = move || {

@@ -11,7 +11,7 @@ use crate::model::Token;
 use crate::plugin::{self, Choice, OnFault, Report, Sampler, SamplerDescriptor, Tier};
 use crate::request::Params;
 use crate::row;
-use crate::step::{Candidates, Random, Step};
+use crate::step::{Candidates, Commands, Random, Step};
 
 /// One request's sampling.
 pub(crate) struct Sampling {
@@ -40,6 +40,9 @@ pub(crate) struct Link {
 pub(crate) enum Outcome {
     /// These tokens come next: one that was chosen, or all that were forced.
     Tokens(Vec<Chosen>),
+    /// So many of the last tokens are taken back, at least one and at most those that are held; and the answer ends
+    /// there, if it says why.
+    Backtrack { count: u32, then: Option<FinishReason> },
     /// The generation ends.
     Stop(FinishReason),
 }
@@ -84,16 +87,49 @@ impl Sampling {
         self.constraint.is_some() || self.has_plugins()
     }
 
-    /// Why the generation ends before the next step, if that is known.
-    pub(crate) fn over(&self) -> Option<FinishReason> {
-        self.step.commands.stop
+    /// What comes instead of a choice, if that is known before the row is there.
+    pub(crate) fn decided(&self) -> Option<Outcome> {
+        let commands = &self.step.commands;
+        match (commands.backtrack, commands.stop) {
+            (0, then) => then.map(Outcome::Stop),
+            (count, then) => Some(Outcome::Backtrack { count, then }),
+        }
+    }
+
+    /// Whether a sampler may take tokens back.
+    pub(crate) fn backtracks(&self) -> bool {
+        self.chain.iter().any(|link| link.descriptor.backtrack_max > 0)
+    }
+
+    /// How many of the last tokens are not for the reader yet, because they may be taken back.
+    pub(crate) fn held(&self) -> usize {
+        self.step.held
+    }
+
+    /// Takes back the last `count` tokens, in everything that was told of them. The randomness and the target of
+    /// Mirostat go on: what was drawn was drawn.
+    pub(crate) fn rollback(&mut self, count: u32) -> Result<(), Error> {
+        let Self { step, chain, constraint, .. } = self;
+        let tokens = step.held.min(count as usize);
+        step.history.truncate(step.history.len() - tokens);
+        step.held -= tokens;
+        step.backtracks += 1;
+        step.commands = Commands::default();
+        if let Some(constraint) = constraint {
+            constraint.rollback(tokens)?;
+        }
+        for link in chain.iter_mut() {
+            link.call(step, |session, _| session.rollback(count))?;
+        }
+        Ok(())
     }
 
     /// Takes tokens into the history, and lets the grammar and the samplers command the next step. Called with no
     /// tokens before the first step.
     pub(crate) fn advance(&mut self, committed: &[Token]) -> Result<(), Error> {
         self.step.history.extend_from_slice(committed);
-        self.step.commands = crate::step::Commands::default();
+        self.step.held += committed.len();
+        self.step.commands = Commands::default();
         if let Some(constraint) = &mut self.constraint {
             constraint.advance(committed)?;
             constraint.command(&mut self.step.commands)?;
@@ -101,6 +137,10 @@ impl Sampling {
         let Self { step, chain, .. } = self;
         for link in chain.iter_mut() {
             link.call(step, |session, step| session.advance(step, committed))?;
+        }
+        check_backtrack(step, chain)?;
+        if step.commands.backtrack == 0 {
+            step.held = step.held.min(step.commands.hold as usize);
         }
         Ok(())
     }
@@ -192,10 +232,11 @@ impl Sampling {
         Ok(chosen)
     }
 
-    /// What was commanded instead of a choice: `stop` beats `force`.
+    /// What was commanded instead of a choice: `backtrack` and `stop` beat `force`.
     fn commanded(&mut self, row: &[f32]) -> Result<Option<Outcome>, Error> {
-        if let Some(reason) = self.step.commands.stop {
-            return Ok(Some(Outcome::Stop(reason)));
+        check_backtrack(&self.step, &self.chain)?;
+        if let Some(outcome) = self.decided() {
+            return Ok(Some(outcome));
         }
         let forced = std::mem::take(&mut self.step.commands.force);
         if forced.is_empty() {
@@ -256,6 +297,28 @@ impl Link {
             }
         }
     }
+}
+
+/// Refuses to take back what the reader may have, and to do so for ever. A component's is refused before, by name.
+fn check_backtrack(step: &Step, chain: &[Link]) -> Result<(), Error> {
+    let count = step.commands.backtrack;
+    if count == 0 {
+        return Ok(());
+    }
+    let (held, times) = (step.held, step.backtracks);
+    let may = chain.iter().map(|link| link.descriptor.backtrack_max).max().unwrap_or(0);
+    let may_often = chain.iter().map(|link| link.descriptor.backtracks_max).max().unwrap_or(0);
+    if count > may || count as usize > held {
+        return Err(Error::Sampling(format!(
+            "a plugin takes {count} tokens back; {held} are held, and it may take back {may} at a time"
+        )));
+    }
+    if times >= may_often {
+        return Err(Error::Sampling(format!(
+            "a plugin takes tokens back once more, after {times} times in one answer, which is the limit"
+        )));
+    }
+    Ok(())
 }
 
 fn nothing_left() -> Error {

@@ -26,6 +26,8 @@ pub(crate) struct Submission {
     pub max_tokens: u32,
     pub ignore_end: bool,
     pub context_shift: Option<ContextShift>,
+    /// A sampler may take tokens back.
+    pub backtracks: bool,
     /// It may use what others left in the cache, and leaves something there.
     pub caches: bool,
     /// Others wait for its prompt, to share it.
@@ -151,8 +153,14 @@ pub(crate) struct Sequence {
     /// What it held when the model was loaded anew, while its samplers choose the token after it.
     redo: Vec<Token>,
     pub reader: Reader,
+    /// A sampler may take back what its reader does not have yet.
+    backtracks: bool,
+    /// Why it ends, if its samplers, who are just told of the last tokens, do not take them back.
+    ending: Option<FinishReason>,
     /// Chosen, and not yet taken by the reader's channel.
     outbox: VecDeque<Chosen>,
+    /// So many at its end are not for the reader yet.
+    held: usize,
     stalled_since: Option<Instant>,
     tokens_left: u32,
     deadlines: Deadlines,
@@ -186,7 +194,10 @@ impl Sequence {
             not_before: None,
             redo: Vec::new(),
             reader: submission.reader,
+            backtracks: submission.backtracks,
+            ending: None,
             outbox: VecDeque::new(),
+            held: 0,
             stalled_since: None,
             tokens_left: submission.max_tokens,
             deadlines: submission.deadlines,
@@ -201,8 +212,8 @@ impl Sequence {
     pub(crate) fn demand(&self) -> Option<Demand> {
         let ready = !self.pending.is_empty()
             && self.held_row.is_none()
-            && self.outbox.is_empty()
-            && self.finishing.is_none();
+            && self.outbox.len() <= self.held
+            && self.ending.or(self.finishing).is_none();
         let (slot, depth, prompt) = (self.slot(), self.position, self.prompt);
         let pending = number(self.pending.len());
         ready.then_some(Demand { slot, pending, depth, prompt, generating: self.is_generating() })
@@ -275,17 +286,23 @@ impl Sequence {
             tokens.push(token);
             self.outbox.push_back(chosen);
             self.tokens_left = self.tokens_left.saturating_sub(1);
-            let held = before + number(tokens.len());
+            let position = before + number(tokens.len());
             if !self.ignore_end && is_end(token) {
-                self.finishing = Some(FinishReason::Stop);
-            } else if self.tokens_left == 0 || (held > context && self.context_shift.is_none()) {
-                self.finishing = Some(FinishReason::Length);
+                self.end(FinishReason::Stop);
+            } else if self.tokens_left == 0 || (position > context && self.context_shift.is_none()) {
+                self.ending = Some(FinishReason::Length);
             }
-            if self.finishing.is_some() {
+            if self.ending.or(self.finishing).is_some() {
                 break;
             }
         }
         self.pending.extend(&tokens);
+        if self.finishing.is_none() && self.backtracks {
+            // Until its samplers say what they hold.
+            self.held += tokens.len();
+        } else {
+            self.settle(0);
+        }
         self.note_times(tokens.len() as u64, now, latencies);
         tokens
     }
@@ -306,6 +323,39 @@ impl Sequence {
         self.position -= range.end.min(self.position) - range.start.min(self.position);
         self.discarded_tokens += range.end - range.start;
         self.caches = false;
+    }
+
+    /// Its samplers took in the latest tokens, hold so many of the last ones, and take none back.
+    pub(crate) fn settle(&mut self, held: usize) {
+        if let Some(reason) = self.ending.take() {
+            self.end(reason);
+        }
+        self.held = if self.finishing.is_some() { 0 } else { held };
+    }
+
+    /// Makes it end, once all that it has is delivered.
+    pub(crate) fn end(&mut self, reason: FinishReason) {
+        self.finishing.get_or_insert(reason);
+        self.held = 0;
+    }
+
+    /// Takes back the last `count` tokens, which the reader does not have. `decoded` is what the slot holds; returned is
+    /// how much of that is still right. The rest is to be decoded again, one token at least: its row is wanted.
+    pub(crate) fn retract(&mut self, decoded: &[Token], count: usize) -> usize {
+        let count = count.min(self.held).min(self.outbox.len());
+        self.outbox.truncate(self.outbox.len() - count);
+        self.held -= count;
+        self.tokens_left += number(count);
+        self.ending = None;
+        self.held_row = None;
+        // Of an answer, so that the prompt is left.
+        let mut all: Vec<Token> = decoded.to_vec();
+        all.extend(self.redo.drain(..).chain(self.pending.drain(..)));
+        all.truncate(all.len() - count);
+        let kept = decoded.len().min(all.len() - 1);
+        self.pending.extend(&all[kept..]);
+        self.position = number(kept);
+        kept
     }
 
     /// Tokens that were chosen together came one after another at equal distances.
@@ -334,7 +384,9 @@ impl Sequence {
 
     /// Hands as much to the reader as it takes. False once it has stood still for longer than the limit.
     pub(crate) fn flush(&mut self, now: Instant, stall_limit: Duration) -> bool {
-        while let Some(chosen) = self.outbox.pop_front() {
+        while self.outbox.len() > self.held
+            && let Some(chosen) = self.outbox.pop_front()
+        {
             match self.reader.tokens.try_send(chosen) {
                 Ok(()) => self.stalled_since = None,
                 Err(TrySendError::Full(chosen)) => {

@@ -46,6 +46,7 @@ pub(crate) struct Gauges {
     pub running: AtomicUsize,
     pub tokens_prefilled: AtomicU64,
     pub tokens_generated: AtomicU64,
+    pub tokens_taken_back: AtomicU64,
     pub prefill_calls: AtomicU64,
     pub decode_calls: AtomicU64,
     pub requests_finished: AtomicU64,
@@ -117,6 +118,8 @@ pub struct Status {
     pub tokens_prefilled: u64,
     /// Tokens generated since the start.
     pub tokens_generated: u64,
+    /// Of these, how many samplers took back again.
+    pub tokens_taken_back: u64,
     /// Calls of the model for prompts since the start.
     pub prefill_calls: u64,
     /// Calls of the model for those who generate since the start.
@@ -189,6 +192,7 @@ impl Shared {
             queue_tokens_limit: options.queue_tokens_limit,
             tokens_prefilled: count(&gauges.tokens_prefilled),
             tokens_generated: count(&gauges.tokens_generated),
+            tokens_taken_back: count(&gauges.tokens_taken_back),
             prefill_calls: count(&gauges.prefill_calls),
             decode_calls: count(&gauges.decode_calls),
             requests_finished: count(&gauges.requests_finished),

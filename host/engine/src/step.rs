@@ -23,6 +23,11 @@ pub struct Step {
     pub random: Random,
     /// What samplers have commanded for this step so far.
     pub commands: Commands,
+    /// How many of the last tokens can be taken back: those that were held in the step before, and those that this
+    /// step's `advance` tells of.
+    pub held: usize,
+    /// How often tokens were taken back in this answer.
+    pub backtracks: u32,
     /// The whole row of logits, where a sampler of the chain declared that it reads it, during `pick`.
     pub row: Option<Arc<Vec<f32>>>,
 }
@@ -84,8 +89,8 @@ impl Step {
 #[error("the row of logits can only be read in pick, by a sampler whose descriptor says that it reads it")]
 pub struct RowUnavailable;
 
-/// What samplers command for one step. Masks intersect, biases add, the last temperature wins, and `stop` beats
-/// `force` beats whatever is picked.
+/// What samplers command for one step. Masks intersect, biases add, the last temperature wins, and so do the most tokens
+/// held and taken back. `backtrack` and `stop` beat `force`, and that beats whatever is picked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Commands {
     /// Only these tokens may be chosen.
@@ -98,6 +103,10 @@ pub struct Commands {
     pub allow_end: Option<bool>,
     /// Tokens that come next without being chosen.
     pub force: Vec<Token>,
+    /// So many of the last tokens are kept from the reader, to be taken back later perhaps. Commanded in `advance`.
+    pub hold: u32,
+    /// So many of the last tokens are taken back, instead of choosing one; with `stop`, the answer ends there.
+    pub backtrack: u32,
     /// The generation ends here.
     pub stop: Option<FinishReason>,
 }

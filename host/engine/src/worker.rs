@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, select};
 
 use crate::Error;
 use crate::cache::Cache;
+use crate::event::FinishReason;
 use crate::model::{self, Batch, Layout, Model, Slot, Token, Vocabulary};
 use crate::options::Options;
 use crate::pool::{Pool, Returned, Task};
@@ -175,7 +176,7 @@ impl Worker {
                 continue;
             }
             if sequence.is_cancelled() {
-                sequence.finishing.get_or_insert(crate::event::FinishReason::Stop);
+                sequence.end(FinishReason::Stop);
             }
             if !sequence.flush(now, self.options.stall_limit) {
                 let error = Error::Stalled { limit: self.options.stall_limit };
@@ -338,10 +339,12 @@ impl Worker {
         for share in shares {
             let slot = share.slot as usize;
             if let Some(sequence) = &mut self.sequences[slot] {
-                self.cache.extend(slot, sequence.pending.drain(..share.tokens as usize));
-                sequence.position += share.tokens;
+                // Some may have been taken back while another call of this step was sampled.
+                let tokens = sequence.pending.len().min(share.tokens as usize);
+                self.cache.extend(slot, sequence.pending.drain(..tokens));
+                sequence.position += to_slot(tokens);
                 if !sequence.is_generating() {
-                    self.gauges.tokens_prefilled.fetch_add(u64::from(share.tokens), Ordering::Relaxed);
+                    self.gauges.tokens_prefilled.fetch_add(tokens as u64, Ordering::Relaxed);
                 }
             }
         }
@@ -374,6 +377,10 @@ impl Worker {
         let mut picking = Vec::new();
         for (row, &slot) in rows.iter().enumerate() {
             let Some(sequence) = &mut self.sequences[slot] else { continue };
+            if !sequence.pending.is_empty() {
+                // Tokens were taken back meanwhile: the row is of a place that is no more.
+                continue;
+            }
             let logits = self.model.logits(row);
             let Some(sampling) = &mut sequence.sampling else {
                 sequence.held_row = Some(logits.to_vec());
@@ -437,10 +444,15 @@ impl Worker {
                 self.commit(slot, outcome);
             }
             Ok(None) => {
-                let over = sequence.sampling.as_ref().and_then(|sampling| sampling.over());
-                if let Some(reason) = over {
+                let Some(sampling) = &sequence.sampling else { return };
+                if let Some(outcome) = sampling.decided() {
                     // Nothing more is decoded for it, or looked at.
-                    return self.commit(slot, Outcome::Stop(reason));
+                    return self.commit(slot, outcome);
+                }
+                sequence.settle(sampling.held());
+                if sequence.finishing.is_some() {
+                    // The sweep ends it.
+                    return;
                 }
                 let row = sequence.held_row.take();
                 match (row, &mut sequence.sampling) {
@@ -463,7 +475,11 @@ impl Worker {
         self.recovered(slot);
         let Some(sequence) = &mut self.sequences[slot] else { return };
         match outcome {
-            Outcome::Stop(reason) => sequence.finishing = Some(reason),
+            Outcome::Stop(reason) => {
+                sequence.settle(0);
+                sequence.end(reason);
+            }
+            Outcome::Backtrack { count, then } => return self.retract(slot, count, then),
             Outcome::Tokens(chosen) => {
                 let vocabulary = &self.vocabulary;
                 let context = self.model.info().context;
@@ -503,6 +519,29 @@ impl Worker {
         self.advance(slot, committed);
     }
 
+    /// Takes the last tokens of an answer back: out of the slot, and out of what the samplers know. `then`: why it ends
+    /// there.
+    fn retract(&mut self, slot: usize, count: u32, then: Option<FinishReason>) {
+        let Some(sequence) = &mut self.sequences[slot] else { return };
+        if sequence.finishing.is_some() {
+            // Its reader wants no more of it.
+            return;
+        }
+        let kept = sequence.retract(self.cache.tokens(slot), count as usize);
+        if let Some(reason) = then {
+            sequence.end(reason);
+        }
+        self.gauges.tokens_taken_back.fetch_add(u64::from(count), Ordering::Relaxed);
+        let (owner, sampling) = (sequence.owner, sequence.sampling.take());
+        if let Err(error) = self.cache.truncate(self.model.as_mut(), slot, kept) {
+            self.cache.forget(self.model.as_mut(), slot);
+            return self.fail(slot, Error::Model(error));
+        }
+        if let Some(sampling) = sampling {
+            self.pool.submit(Task::Rollback { owner, sampling, count, ends: then.is_some() });
+        }
+    }
+
     /// Tells the samplers of a sequence what was committed: on a thread of the pool where plugins or a grammar have a
     /// say, while the next decode runs.
     fn advance(&mut self, slot: usize, committed: Vec<u32>) {
@@ -513,6 +552,8 @@ impl Worker {
             return;
         }
         let advanced = sampling.advance(&committed);
+        // Nobody is left who could hold some of them.
+        sequence.settle(0);
         sequence.sampling = Some(sampling);
         if let Err(error) = advanced {
             self.fail(slot, error);

@@ -8,6 +8,8 @@ mod cache;
 mod embedding;
 #[path = "engine/context.rs"]
 mod context;
+#[path = "engine/backtracking.rs"]
+mod backtracking;
 mod grammar;
 mod sampling;
 

@@ -114,9 +114,10 @@ pub(crate) async fn scrape(
             bytes(status.saved_bytes_limit)
         }),
     ];
-    let counters: [Figure<u64>; 10] = [
+    let counters: [Figure<u64>; 11] = [
         ("prompt_tokens", "Tokens of prompts decoded", |status| status.tokens_prefilled),
         ("generation_tokens", "Tokens generated", |status| status.tokens_generated),
+        ("tokens_taken_back", "Of these, tokens that samplers took back", |status| status.tokens_taken_back),
         ("requests_finished", "Requests that ended as they should", |status| status.requests_finished),
         ("requests_canceled", "Requests whose client went away", |status| status.requests_cancelled),
         ("requests_failed", "Requests that ended with an error", |status| status.requests_failed),

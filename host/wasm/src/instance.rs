@@ -76,6 +76,7 @@ impl Component {
             step: Step::default(),
             phase: Phase::Outside,
             rows,
+            backtrack_max: 0,
             deadline: None,
         };
         let mut store = Store::new(self.runtime.engine(), state);
@@ -158,6 +159,11 @@ impl Instance {
     pub(crate) fn fail(&mut self, call: &'static str, fault: Fault) -> Error {
         self.dead = Some(fault.clone());
         Error::new(&self.identity, call, fault)
+    }
+
+    /// Lets the guest take back so many tokens at a time.
+    pub(crate) fn allow_backtracking(&mut self, tokens_max: u32) {
+        self.store.data_mut().backtrack_max = tokens_max;
     }
 
     pub(crate) fn limits(&self) -> &Limits {

@@ -211,6 +211,8 @@ const ROWS: &[Row] = &[
     amount!("log", Bytes, 1 << 30, log_bytes, false),
     amount!("handles", Count, 1_000_000, handles, false),
     amount!("grammars", Count, 1_000, grammars, false),
+    amount!("backtrack", Count, 4_096, backtrack, false),
+    amount!("backtracks", Count, 1_000_000, backtracks, false),
     amount!("store", Bytes, 1 << 30, store_bytes, false),
     amount!("store_keys", Count, 1_000_000, store_keys, false),
     amount!("store_value", Bytes, 64 << 20, store_value_bytes, false),
@@ -262,6 +264,10 @@ pub struct Limits {
     pub handles: usize,
     /// Grammars among them; each may take 10 MB outside of the instance's memory, and most take little. Default 16.
     pub grammars: usize,
+    /// Tokens that a sampler may hold and take back at a time: the largest `backtrack-max` that is loaded. Default 256.
+    pub backtrack: u32,
+    /// How often it may take tokens back in one answer. Default 256.
+    pub backtracks: u32,
     /// What a plugin may remember, keys, values and 64 bytes for each entry. Default 1 MiB.
     pub store_bytes: usize,
     /// Keys that it may remember. Default 1,024.
@@ -312,6 +318,8 @@ impl Default for Limits {
             log_bytes: 64 << 10,
             handles: 256,
             grammars: 16,
+            backtrack: 256,
+            backtracks: 256,
             store_bytes: 1 << 20,
             store_keys: 1_024,
             store_value_bytes: 64 << 10,

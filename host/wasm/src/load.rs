@@ -360,12 +360,26 @@ impl Describe {
         if tier != Tier::Plan && !(1..=CUT_MAX).contains(&said.cut) {
             return Err(self.wrong("sampler", format!("a cut of {}; it is 1 to {CUT_MAX}", said.cut)));
         }
+        let (back, back_limit) = (said.backtrack_max, self.component.limits.backtrack);
+        if back > back_limit {
+            let why = format!(
+                "a backtrack-max of {back}, and its limit is {back_limit}; the operator can raise it \
+                 (--plugin-limit NAME:backtrack={back})"
+            );
+            return Err(self.wrong("sampler", why));
+        }
+        if back > 0 && !said.can_rollback {
+            let why = format!("a backtrack-max of {back} without can-rollback, which it needs");
+            return Err(self.wrong("sampler", why));
+        }
         let descriptor = SamplerDescriptor {
             tier,
             cut: said.cut,
             reads_row: said.reads_row || tier == Tier::FullRow,
             can_fork: said.can_fork,
             can_rollback: said.can_rollback,
+            backtrack_max: back,
+            backtracks_max: self.component.limits.backtracks,
             args_schema: schema.text().to_owned(),
         };
         Ok((indices, descriptor, schema))

@@ -63,6 +63,7 @@ impl SamplerPlugin for WasmSampler {
             context.grammars.prepare();
         }
         let mut instance = self.component.instance("open", Some(context), self.rows())?;
+        instance.allow_backtracking(self.descriptor.backtrack_max);
         let deadline = instance.limits().open;
         let opened = instance.start("open", deadline, |store, wasm| {
             let guest = self.indices.load(&mut *store, wasm)?;

@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(crate) step: Step,
     pub(crate) phase: Phase,
     pub(crate) rows: Rows,
+    /// How many tokens its descriptor says that it may hold and take back at a time.
+    pub(crate) backtrack_max: u32,
     /// When the call under way has to be over.
     pub(crate) deadline: Option<Deadline>,
 }

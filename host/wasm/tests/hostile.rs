@@ -19,10 +19,12 @@ fn commit(plugin: &Plugin, kind: &str, at: &str, how: &str) -> Result<(), Error>
     match kind {
         "sampler" => {
             let cut = Candidates { ids: vec![5, 3], logits: vec![2.0, 1.0] };
-            let mut step = Step { history: vec![10, 11, 12], ..Step::default() };
+            let mut step = Step { history: vec![10, 11, 12], prompt_tokens: 2, held: 1, ..Step::default() };
             let mut session = plugin.sampler.unwrap().open(&context(), &args, &[10, 11])?;
-            let result =
-                session.advance(&mut step, &[12]).and_then(|()| session.pick(&mut step, &cut).map(drop));
+            let advanced = session.advance(&mut step, &[12]);
+            // As the engine does: what nobody holds is sent.
+            step.held = step.held.min(step.commands.hold as usize);
+            let result = advanced.and_then(|()| session.pick(&mut step, &cut).map(drop));
             assert_eq!(step.history, [10, 11, 12], "the step is given back, whatever happens");
             let result = result.and_then(|()| session.fork().map(drop)).and_then(|()| session.rollback(1));
             let result = result.and_then(|()| session.close().map(drop));
@@ -182,6 +184,37 @@ fn misdeeds_of_one_call() {
             "force outside",
             "returned something invalid: token 4294967295 in force; the voc",
         ),
+        (
+            "sampler",
+            "advance",
+            "back too far",
+            "returned something invalid: takes back 5 tokens, and its descriptor says backtrack-max 4",
+        ),
+        (
+            "sampler",
+            "pick",
+            "back too far",
+            "returned something invalid: takes back 4294967295 tokens, and its descriptor says",
+        ),
+        (
+            "sampler",
+            "advance",
+            "back before the start",
+            "returned something invalid: takes back 2 tokens; 1 are held",
+        ),
+        (
+            "sampler",
+            "pick",
+            "back behind what is sent",
+            "returned something invalid: takes back 1 tokens; 0 are held",
+        ),
+        (
+            "sampler",
+            "advance",
+            "hold too many",
+            "returned something invalid: holds 5 tokens, and its descriptor says backtrack-max 4",
+        ),
+        ("sampler", "pick", "hold", "returned something invalid: holds tokens in pick; what is not held in"),
         ("sampler", "advance", "bias NaN", "returned something invalid: a bias of NaN"),
         ("sampler", "advance", "bias infinite", "returned something invalid: a bias of inf"),
         (

@@ -1,6 +1,7 @@
 //! Limits of one plugin, and of all.
 
 use minerva_engine::plugin::{Chunk, Fault};
+use minerva_engine::step::Step;
 use minerva_wasm::{Options, Runtime};
 use serde_json::{Value, json};
 
@@ -68,6 +69,26 @@ fn sessions_are_limited_for_one_and_for_all() {
     assert_eq!(said(open(&few)), "opened");
     drop(sessions);
     assert_eq!(runtime.sessions(), 0);
+}
+
+#[test]
+fn tokens_are_taken_back_so_far_and_so_often() {
+    let fault = |limits: &[&str], backtracks: u32| {
+        let plugin = limited(&[limits, &["advance=60s", "open=60s"]].concat());
+        let sampler = plugin.load("bad", &guest("misbehaving")).unwrap().sampler.unwrap();
+        let mut session =
+            sampler.open(&context(), &json!({"at": "advance", "how": "back for ever"}), &[]).unwrap();
+        let mut step = Step { history: vec![9; 4], held: 4, backtracks, ..Step::default() };
+        session.advance(&mut step, &[9]).map(|()| step.commands.backtrack).map_err(|error| error.fault)
+    };
+    let limit = |limit| Err(Fault::Limit { what: "taking tokens back", limit, unit: "times" });
+    assert_eq!((fault(&[], 255), fault(&[], 256)), (Ok(3), limit(256)));
+    assert_eq!((fault(&["bad:backtracks=7"], 6), fault(&["bad:backtracks=7"], 7)), (Ok(3), limit(7)));
+    // How far is said once, when it is loaded.
+    assert_eq!(fault(&["bad:backtrack=4"], 0), Ok(3));
+    let refused = limited(&["bad:backtrack=3"]).load("bad", &guest("misbehaving"));
+    let said = refused.map(drop).unwrap_err().to_string();
+    assert!(said.contains("a backtrack-max of 4, and its limit is 3; the operator can raise it"), "{said}");
 }
 
 #[test]

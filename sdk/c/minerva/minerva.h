@@ -210,6 +210,8 @@ typedef struct {
     bool can_fork;
     /** `rollback` works; where nothing is remembered between tokens, there is no need to write it. */
     bool can_rollback;
+    /** How many tokens at a time `minerva_hold` and `minerva_backtrack` are for; more than 0 needs `can_rollback`. */
+    uint32_t backtrack_max;
     /** The bytes of `self`. */
     size_t state_size;
     bool (*open)(void *self, minerva_json args, minerva_tokens prompt);
@@ -234,6 +236,15 @@ void minerva_bias(const uint32_t *ids, const float *add, size_t count);
 void minerva_temperature(float value);
 void minerva_allow_eog(bool allowed);
 void minerva_force(const uint32_t *ids, size_t count);
+/** How many of the last tokens of the answer can be taken back now: those held in the step before, and those that
+ *  `advance` tells of. */
+uint32_t minerva_held(void);
+/** Keeps the last tokens from the client, so that they can be taken back in the next step. Only in `advance`, and for this
+ *  step only: what nobody holds is sent. */
+void minerva_hold(uint32_t count);
+/** Takes back the last tokens, at most `minerva_held`, instead of choosing one. Who does not want them again bans them in
+ *  the next `advance`, which tells of none. */
+void minerva_backtrack(uint32_t count);
 void minerva_stop(minerva_finish reason);
 
 /* In `pick`: the row of logits. */

@@ -35,6 +35,7 @@ void exports_minerva_plugin_sampler_describe(exports_minerva_plugin_sampler_desc
     to->reads_row = plugin.reads_row;
     to->can_fork = plugin.can_fork;
     to->can_rollback = plugin.can_rollback;
+    to->backtrack_max = plugin.backtrack_max;
 }
 
 bool exports_minerva_plugin_sampler_static_session_open(
@@ -161,6 +162,18 @@ void minerva_allow_eog(bool allowed) {
 void minerva_force(const uint32_t *ids, size_t count) {
     minerva_plugin_step_list_token_t tokens = {(uint32_t *) ids, count};
     minerva_plugin_step_force(&tokens);
+}
+
+uint32_t minerva_held(void) {
+    return minerva_plugin_step_held();
+}
+
+void minerva_hold(uint32_t count) {
+    minerva_plugin_step_hold(count);
+}
+
+void minerva_backtrack(uint32_t count) {
+    minerva_plugin_step_backtrack(count);
 }
 
 void minerva_stop(minerva_finish reason) {

@@ -57,6 +57,9 @@ declare module "minerva:plugin/step@0.1.0" {
     temperature(value: number): void;
     allowEog(allowed: boolean): void;
     force(ids: number[]): void;
+    held(): number;
+    hold(count: number): void;
+    backtrack(count: number): void;
     stop(reason: "stop" | "length" | "filter" | "plugin"): void;
     summarize(): { argmax: number; max: number; logsumexp: number; entropy: number };
     top(count: number): { ids: number[]; logits: number[] };

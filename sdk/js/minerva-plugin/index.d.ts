@@ -36,6 +36,8 @@ export interface Needs {
   canFork?: boolean;
   /** `rollback` works. */
   canRollback?: boolean;
+  /** How many tokens at a time `step.hold` and `step.backtrack` are for; more than 0 needs `canRollback`. */
+  backtrackMax?: number;
 }
 
 /** Chooses tokens, or narrows and bends the choice. An object is its part in one answer. `Args` is what `about.args` says. */

@@ -48,7 +48,7 @@ export class Sampler {
   /**
    * What it has to see, and what it can do: `tier` ("cut": the best candidates; "plan": `pick` is never called;
    * "full-row": every logit, if granted), `cut` (how many candidates `pick` gets, 64), `readsRow`, `canFork`,
-   * `canRollback`.
+   * `canRollback`, `backtrackMax` (how many tokens at a time `step.hold` and `step.backtrack` are for; needs `canRollback`).
    */
   static needs = {};
 

@@ -74,6 +74,8 @@ class Needs:
     can_fork: bool = False
     #: `rollback` works.
     can_rollback: bool = False
+    #: How many tokens at a time `step.hold` and `step.backtrack` are for; needs `can_rollback`.
+    backtrack_max: int = 0
 
 
 class Sampler:

@@ -103,14 +103,14 @@ pub mod sampler {
         type Session = Session<T>;
 
         fn describe() -> wit::Descriptor {
-            let crate::Needs { tier, cut, reads_row, can_fork, can_rollback } = T::NEEDS;
+            let crate::Needs { tier, cut, reads_row, can_fork, can_rollback, backtrack_max } = T::NEEDS;
             let tier = match tier {
                 crate::Tier::Plan => wit::Tier::Plan,
                 crate::Tier::Cut => wit::Tier::Cut,
                 crate::Tier::FullRow => wit::Tier::FullRow,
             };
             let about = super::about::<T::Args>(T::ABOUT);
-            wit::Descriptor { about, tier, cut, reads_row, can_fork, can_rollback }
+            wit::Descriptor { about, tier, cut, reads_row, can_fork, can_rollback, backtrack_max }
         }
     }
 

@@ -13,6 +13,7 @@ pub(crate) struct StepData {
     pub(crate) history: Vec<Token>,
     pub(crate) random: u64,
     pub(crate) row: Option<Vec<f32>>,
+    pub(crate) held: u32,
     pub(crate) commands: Commands,
 }
 
@@ -135,6 +136,23 @@ pub(crate) fn allow_eog(step: &mut StepData, allowed: bool) {
 
 pub(crate) fn force(step: &mut StepData, ids: &[Token]) {
     step.commands.force.extend_from_slice(ids);
+}
+
+pub(crate) fn held(step: &StepData) -> u32 {
+    step.held
+}
+
+pub(crate) fn hold(step: &mut StepData, count: u32) {
+    step.commands.hold = step.commands.hold.max(count);
+}
+
+pub(crate) fn backtrack(step: &mut StepData, count: u32) {
+    assert!(
+        count <= step.held,
+        "{count} tokens are taken back, and {} are held: use Step::with_held",
+        step.held
+    );
+    step.commands.backtrack = step.commands.backtrack.max(count);
 }
 
 pub(crate) fn stop(step: &mut StepData, reason: Finish) {

@@ -86,6 +86,18 @@ pub(crate) fn force((): &mut StepData, ids: &[Token]) {
     step::force(ids);
 }
 
+pub(crate) fn held((): &StepData) -> u32 {
+    step::held()
+}
+
+pub(crate) fn hold((): &mut StepData, count: u32) {
+    step::hold(count);
+}
+
+pub(crate) fn backtrack((): &mut StepData, count: u32) {
+    step::backtrack(count);
+}
+
 pub(crate) fn stop((): &mut StepData, reason: Finish) {
     step::stop(reason.into());
 }

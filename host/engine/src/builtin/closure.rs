@@ -38,6 +38,15 @@ where
             SamplerDescriptor { tier: Tier::Cut, cut, can_fork: true, ..SamplerDescriptor::default() };
         Self { identity: Identity::native(name, "native"), descriptor, pick }
     }
+
+    /// It may take back so many tokens at a time ([`Commands::backtrack`](crate::step::Commands::backtrack)), and holds
+    /// that many all the time. The function is not told of tokens taken back: it reads the step's history, and keeps
+    /// nothing of its own.
+    #[must_use]
+    pub fn with_backtracking(mut self, tokens_max: u32) -> Self {
+        (self.descriptor.can_rollback, self.descriptor.backtrack_max) = (true, tokens_max);
+        self
+    }
 }
 
 impl<F> SamplerPlugin for ClosureSampler<F>
@@ -53,12 +62,15 @@ where
     }
 
     fn open(&self, _: &SessionContext, _: &Value, _: &[Token]) -> Result<Box<dyn Sampler>, Error> {
-        Ok(Box::new(Session { identity: self.identity.clone(), pick: self.pick.clone() }))
+        let (identity, hold) = (self.identity.clone(), self.descriptor.backtrack_max);
+        Ok(Box::new(Session { identity, hold, pick: self.pick.clone() }))
     }
 }
 
 struct Session<F> {
     identity: Identity,
+    /// It can take so many tokens back, if any.
+    hold: u32,
     pick: F,
 }
 
@@ -66,7 +78,8 @@ impl<F> Sampler for Session<F>
 where
     F: FnMut(&mut Step, &Candidates) -> Choice + Clone + Send + 'static,
 {
-    fn advance(&mut self, _: &mut Step, _: &[Token]) -> Result<(), Error> {
+    fn advance(&mut self, step: &mut Step, _: &[Token]) -> Result<(), Error> {
+        step.commands.hold = step.commands.hold.max(self.hold);
         Ok(())
     }
 
@@ -75,10 +88,13 @@ where
     }
 
     fn fork(&mut self) -> Result<Box<dyn Sampler>, Error> {
-        Ok(Box::new(Self { identity: self.identity.clone(), pick: self.pick.clone() }))
+        Ok(Box::new(Self { identity: self.identity.clone(), pick: self.pick.clone(), ..*self }))
     }
 
     fn rollback(&mut self, _: u32) -> Result<(), Error> {
+        if self.hold > 0 {
+            return Ok(());
+        }
         Err(Error::new(&self.identity, "rollback", Fault::Unsupported("take tokens back")))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use minerva_engine::model::{Token, Vocabulary as _};
-use minerva_engine::plugin::{Choice, Kind, Sampler, SamplerPlugin, Tier};
+use minerva_engine::plugin::{self, Choice, Kind, Sampler, SamplerPlugin, Tier};
 use minerva_engine::row;
 use minerva_engine::step::{Candidates, Commands, Random, Step};
 use serde_json::Value;
@@ -33,6 +33,8 @@ pub(super) fn check(subject: &Subject<'_>, plugin: &dyn SamplerPlugin, checks: &
     );
     let no_rollback = "the descriptor does not say can-rollback";
     add("rollback", if descriptor.can_rollback { runs.rollback() } else { skipped(no_rollback) });
+    let no_backtrack = "the descriptor has no backtrack-max";
+    add("backtrack", if descriptor.backtrack_max > 0 { runs.backtrack() } else { skipped(no_backtrack) });
     add("commits", runs.commits());
     add("odd steps", runs.odd());
     add("memory", memory(subject, plugin, &good[0]));
@@ -91,14 +93,35 @@ impl Runs<'_> {
             let mut straight = answer.reopened(self.plugin)?;
             let (split, back) = (1 + answer.seed % 20, 1 + answer.seed % 9);
             answer.steps(split)?;
-            let (before, told) = (answer.point(), answer.told);
+            let (before, told, taken_back) = (answer.point(), answer.told, answer.taken_back);
             answer.steps(back)?;
+            if answer.taken_back > taken_back {
+                // It went back by itself, and maybe behind where it was.
+                return Ok(());
+            }
             let count = answer.told - told;
             answer.session.rollback(count).map_err(|error| error.to_string())?;
             answer.return_to(before);
             straight.steps(split)?;
             let (expected, replayed) = (straight.steps(STEPS)?, answer.steps(STEPS)?);
             same(&format!("after {count} tokens were taken back and said again"), &expected, &replayed)
+        })
+    }
+
+    /// Who takes tokens back comes to something else: the same logits, again and again, are no way to go in circles.
+    fn backtrack(&self) -> Law {
+        /// Steps for each token that stays.
+        const PATIENCE: u32 = 40;
+        self.each(", tokens taken back", |mut answer| {
+            for _ in 0..PATIENCE {
+                answer.steps(STEPS)?;
+                if answer.is_over || answer.said() >= STEPS as usize {
+                    return Ok(());
+                }
+            }
+            let (said, back) = (answer.said(), answer.taken_back);
+            let steps = STEPS * PATIENCE;
+            Err(format!("after {steps} steps the answer has {said} tokens, and {back} were taken back"))
         })
     }
 
@@ -124,8 +147,8 @@ impl Runs<'_> {
                 }
                 one_by_one.step.commands = Commands::default();
                 one_by_one.advance(&[token])?;
-                let Commands { force, stop, .. } = &one_by_one.step.commands;
-                if at + 1 < tokens.len() && (!force.is_empty() || stop.is_some()) {
+                let Commands { force, stop, backtrack, .. } = &one_by_one.step.commands;
+                if at + 1 < tokens.len() && (!force.is_empty() || stop.is_some() || *backtrack > 0) {
                     // It would have had its way before the next.
                     return Ok(());
                 }
@@ -177,14 +200,21 @@ impl Runs<'_> {
         for (at, cut) in cuts.iter().enumerate() {
             step.history.extend_from_slice(&committed);
             step.commands = Commands::default();
-            let failed = |error: minerva_engine::plugin::Error| format!("odd step {at}: {error}");
-            session.advance(&mut step, &committed).map_err(failed)?;
+            let failed = |error: plugin::Error| format!("odd step {at}: {error}");
+            advance(session.as_mut(), &mut step, &committed).map_err(failed)?;
             if self.plugin.descriptor().tier > Tier::Plan {
                 let mut row = vec![-20.0; last as usize + 1];
                 cut.ids.iter().zip(&cut.logits).for_each(|(&id, &logit)| row[id as usize] = logit);
                 step.row = reads(self.plugin).then(|| Arc::new(row));
                 session.pick(&mut step, cut).map_err(failed)?;
                 step.row = None;
+            }
+            let back = step.commands.backtrack;
+            if back > 0 {
+                session.rollback(back).map_err(failed)?;
+                take_back(&mut step, back);
+                committed.clear();
+                continue;
             }
             committed = if at == 2 { (0..4_096).map(|at| at % 290).collect() } else { vec![cut.ids[0]] };
         }
@@ -226,6 +256,8 @@ struct Answer {
     committed: Vec<Token>,
     /// How many tokens the sampler was told of.
     told: u32,
+    /// Tokens that the sampler itself took back.
+    taken_back: u32,
     is_over: bool,
 }
 
@@ -267,6 +299,7 @@ impl Answer {
             },
             committed: Vec::new(),
             told: 0,
+            taken_back: 0,
             is_over: false,
         })
     }
@@ -294,7 +327,12 @@ impl Answer {
 
     fn advance(&mut self, committed: &[Token]) -> Result<(), String> {
         self.told += u32::try_from(committed.len()).unwrap_or(u32::MAX);
-        self.session.advance(&mut self.step, committed).map_err(|error| error.to_string())
+        advance(self.session.as_mut(), &mut self.step, committed).map_err(|error| error.to_string())
+    }
+
+    /// Tokens of the answer.
+    fn said(&self) -> usize {
+        self.step.history.len() - self.step.prompt_tokens
     }
 
     /// Goes on so many steps, or to the end of the answer.
@@ -316,7 +354,7 @@ impl Answer {
     fn rest_of_step(&mut self) -> Result<Vec<Seen>, String> {
         let commands = self.step.commands.clone();
         let mut seen = vec![Seen { commands: commands.clone(), choice: None }];
-        if self.commanded() {
+        if self.commanded()? {
             return Ok(seen);
         }
         let row = row(self.seed, &self.step.history);
@@ -337,7 +375,7 @@ impl Answer {
                 Choice::Only(ids) => token = ids[self.step.history.len() % ids.len()],
             }
             seen.push(Seen { commands: self.step.commands.clone(), choice: Some(choice) });
-            if self.commanded() {
+            if self.commanded()? {
                 return Ok(seen);
             }
         }
@@ -346,23 +384,46 @@ impl Answer {
     }
 
     /// Does what was commanded instead of a choice, if something was.
-    fn commanded(&mut self) -> bool {
+    fn commanded(&mut self) -> Result<bool, String> {
         if self.step.commands.stop.is_some() {
             self.is_over = true;
-            return true;
+            return Ok(true);
+        }
+        let back = self.step.commands.backtrack;
+        if back > 0 {
+            self.session.rollback(back).map_err(|error| error.to_string())?;
+            take_back(&mut self.step, back);
+            self.told -= back;
+            self.taken_back += back;
+            return Ok(true);
         }
         let forced = std::mem::take(&mut self.step.commands.force);
         let is_forced = !forced.is_empty();
         if is_forced {
             self.say(forced);
         }
-        is_forced
+        Ok(is_forced)
     }
 
     fn say(&mut self, tokens: Vec<Token>) {
         self.step.history.extend_from_slice(&tokens);
         self.committed = tokens;
     }
+}
+
+/// Tells of tokens, and notes what is held.
+fn advance(session: &mut dyn Sampler, step: &mut Step, committed: &[Token]) -> Result<(), plugin::Error> {
+    step.held += committed.len();
+    session.advance(step, committed)?;
+    if step.commands.backtrack == 0 {
+        step.held = step.held.min(step.commands.hold as usize);
+    }
+    Ok(())
+}
+
+fn take_back(step: &mut Step, count: u32) {
+    step.history.truncate(step.history.len() - count as usize);
+    step.held -= count as usize;
 }
 
 /// The logits after some tokens: some likely ones, many unlikely ones, now and then all alike. Markup is likelier than

@@ -66,6 +66,7 @@ struct Sampler {
     cut: u32,
     can_fork: bool,
     can_rollback: bool,
+    backtrack_max: u32,
 }
 
 /// Lists the plugins, by name.
@@ -107,6 +108,7 @@ fn described(plugin: &Plugin, on_fault: OnFault) -> Described {
             cut: descriptor.cut,
             can_fork: descriptor.can_fork,
             can_rollback: descriptor.can_rollback,
+            backtrack_max: descriptor.backtrack_max,
         }
     });
     Described {

@@ -125,6 +125,37 @@ impl step::Host for State {
         Ok(())
     }
 
+    fn held(&mut self) -> Result<u32> {
+        let held = self.step()?.held;
+        Ok(u32::try_from(held).unwrap_or(u32::MAX).min(self.backtrack_max))
+    }
+
+    fn hold(&mut self, count: u32) -> Result<()> {
+        self.check_backtrack_max(count, "holds")?;
+        if self.phase != Phase::Advance {
+            return Err(Denied::invalid("holds tokens in pick; what is not held in advance is sent"));
+        }
+        let most = &mut self.commands()?.hold;
+        *most = count.max(*most);
+        Ok(())
+    }
+
+    fn backtrack(&mut self, count: u32) -> Result<()> {
+        self.check_backtrack_max(count, "takes back")?;
+        let times_max = self.limits.backtracks;
+        let step = self.step()?;
+        if count as usize > step.held {
+            let held = step.held;
+            return Err(Denied::invalid(format!("takes back {count} tokens; {held} are held")));
+        }
+        if step.backtracks >= times_max {
+            return Err(Denied::limit("taking tokens back", times_max as usize, "times"));
+        }
+        let most = &mut step.commands.backtrack;
+        *most = count.max(*most);
+        Ok(())
+    }
+
     fn stop(&mut self, reason: Finish) -> Result<()> {
         self.commands()?.stop = Some(reason.into());
         Ok(())
@@ -157,6 +188,15 @@ impl step::Host for State {
 }
 
 impl State {
+    fn check_backtrack_max(&self, count: u32, does: &str) -> Result<()> {
+        let limit = self.backtrack_max;
+        if count > limit {
+            let why = format!("{does} {count} tokens, and its descriptor says backtrack-max {limit}");
+            return Err(Denied::invalid(why));
+        }
+        Ok(())
+    }
+
     fn charge_row_pass(&mut self) -> Result<()> {
         let bytes = self.step.row.as_ref().map_or(0, |row| row.len() * 4);
         self.quota.work(bytes)

@@ -41,6 +41,7 @@ export const sampler = {
   Session,
   describe() {
     const { tier = "cut", cut = 64, readsRow = false, canFork = false, canRollback = false } = Plugin.needs;
-    return { about: describe(Plugin.about), tier, cut, readsRow, canFork, canRollback };
+    const { backtrackMax = 0 } = Plugin.needs;
+    return { about: describe(Plugin.about), tier, cut, readsRow, canFork, canRollback, backtrackMax };
   },
 };

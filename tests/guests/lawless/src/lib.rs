@@ -21,20 +21,26 @@ struct LawlessSampler {
 impl Sampler for LawlessSampler {
     type Args = Which;
     const ABOUT: About = ABOUT;
-    const NEEDS: Needs = Needs::cut(64).with_fork().with_rollback();
+    const NEEDS: Needs = Needs::cut(64).with_fork().with_backtracking(2);
 
     fn open(args: Which, _: &[Token]) -> Result<Self, Error> {
         Ok(Self { law: args.law, told: 0 })
     }
 
-    fn advance(&mut self, _: &mut Step, committed: &[Token]) {
+    fn advance(&mut self, step: &mut Step, committed: &[Token]) {
+        if self.law == "backtrack" {
+            step.hold(2);
+        }
         self.told += if self.law == "commits" { committed.len().min(1) } else { committed.len() };
         if self.law == "memory" {
             leak();
         }
     }
 
-    fn pick(&mut self, _: &mut Step, cut: &Candidates) -> Choice {
+    fn pick(&mut self, step: &mut Step, cut: &Candidates) -> Choice {
+        if self.law == "backtrack" && step.held() == 2 {
+            step.backtrack(2);
+        }
         assert!(self.law != "odd steps" || cut.len() > 1, "nothing to choose from");
         Choice::Only(vec![cut.ids[self.told % cut.len()]])
     }

@@ -115,7 +115,7 @@ struct BadSampler {
 impl Sampler for BadSampler {
     type Args = Misdeed;
     const ABOUT: About = ABOUT;
-    const NEEDS: Needs = Needs::cut(64).with_row().with_fork().with_rollback();
+    const NEEDS: Needs = Needs::cut(64).with_row().with_fork().with_backtracking(4);
 
     fn open(misdeed: Misdeed, _: &[Token]) -> Result<Self, Error> {
         match misdeed.now("open") {
@@ -171,6 +171,16 @@ impl Sampler for BadSampler {
                 step.bias(&all, &vec![f32::NEG_INFINITY; all.len()]);
             }
             Some("keep forcing") => step.force(&[1; 3]),
+            Some("back too far") => step.backtrack(5),
+            Some("back before the start") => step.backtrack(step.held() + 1),
+            Some("hold too many") => step.hold(5),
+            Some("hold for ever") => step.hold(4),
+            Some("back for ever") => {
+                step.hold(4);
+                if step.held() == 4 {
+                    step.backtrack(3);
+                }
+            }
             Some("force outside") => step.force(&[u32::MAX]),
             Some("bias NaN") => step.bias(&[1], &[f32::NAN]),
             Some("bias infinite") => step.bias(&[1], &[f32::INFINITY]),
@@ -214,6 +224,18 @@ impl Sampler for BadSampler {
             }
             Some("read it all") => {
                 drop(step.full());
+                Choice::Host
+            }
+            Some("back too far") => {
+                step.backtrack(u32::MAX);
+                Choice::Host
+            }
+            Some("back behind what is sent") => {
+                step.backtrack(1);
+                Choice::Host
+            }
+            Some("hold") => {
+                step.hold(1);
                 Choice::Host
             }
             Some("random") => Choice::Token((step.random() * 100.0) as Token),

@@ -49,8 +49,13 @@ fn print(inspection: &Inspection, file: &str) {
         println!("  is a       {}", kind.kind.as_str());
         if let Some(sampler) = &kind.sampler {
             println!(
-                "             tier {:?}, sees {} candidates, reads the row: {}, can fork: {}, can roll back: {}",
-                sampler.tier, sampler.cut, sampler.reads_row, sampler.can_fork, sampler.can_rollback
+                "             tier {:?}, sees {} candidates, reads the row: {}, can fork: {}, can roll back: {}, takes back: {}",
+                sampler.tier,
+                sampler.cut,
+                sampler.reads_row,
+                sampler.can_fork,
+                sampler.can_rollback,
+                sampler.backtrack_max
             );
         }
         if !kind.args_schema.is_empty() {

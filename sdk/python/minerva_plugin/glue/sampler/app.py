@@ -14,4 +14,5 @@ class Sampler(exports.Sampler):
         about, needs = Plugin.about, Plugin.needs
         tier = Tier[needs.tier.upper().replace("-", "_")]
         about = About(about.version, about.summary, schema_text(about))
-        return Descriptor(about, tier, needs.cut, needs.reads_row, needs.can_fork, needs.can_rollback)
+        can = (needs.can_fork, needs.can_rollback, needs.backtrack_max)
+        return Descriptor(about, tier, needs.cut, needs.reads_row, *can)
