@@ -157,6 +157,7 @@ fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<
     let GenerateRequest { id, input, params, template, samplers, stream, grammar } = request;
     let context = |answer: usize| SessionContext {
         request: if answer == 0 { id.clone() } else { format!("{id}/{answer}") },
+        tenant: params.tenant,
         vocabulary: Arc::clone(&shared.vocabulary),
         grammars: Arc::clone(&shared.grammars),
     };

@@ -52,6 +52,9 @@ impl Identity {
 pub struct SessionContext {
     /// The request's id, for logs.
     pub request: String,
+    /// Whose request it is ([`Params::tenant`](crate::request::Params::tenant)): who makes a plugin fail too often has to
+    /// do without it for a while, and nobody else.
+    pub tenant: u64,
     /// The vocabulary of the model that serves the request.
     pub vocabulary: Arc<dyn Vocabulary>,
     /// Compiles grammars for it.
@@ -59,11 +62,12 @@ pub struct SessionContext {
 }
 
 impl SessionContext {
-    /// The context of a request to a model of this vocabulary, with a grammar compiler of its own.
+    /// The context of a request of nobody in particular to a model of this vocabulary, with a grammar compiler of its
+    /// own.
     #[must_use]
     pub fn new(request: impl Into<String>, vocabulary: Arc<dyn Vocabulary>) -> Self {
         let grammars = Arc::new(Compiler::new(Arc::clone(&vocabulary), grammar::Limits::default()));
-        Self { request: request.into(), vocabulary, grammars }
+        Self { request: request.into(), tenant: 0, vocabulary, grammars }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use minerva_engine::plugin::{BreakerOptions, OnFault, Policy};
-use minerva_server::{App, router};
+use minerva_server::{ApiKeys, App, router};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, fixture, get, post, send};
@@ -18,8 +18,14 @@ fn with(policy: Policy) -> Fixture {
 }
 
 async fn ask(app: &App, samplers: Value) -> (StatusCode, Option<String>, Value) {
+    ask_as(app, "", samplers).await
+}
+
+async fn ask_as(app: &App, key: &str, samplers: Value) -> (StatusCode, Option<String>, Value) {
     let body = json!({"messages": [{"role": "user", "content": "hello"}], "minerva": {"samplers": samplers}});
-    let (status, headers, body) = send(&router(app.clone()), post(CHAT, body.to_string())).await;
+    let mut request = post(CHAT, body.to_string());
+    request.headers_mut().insert("x-api-key", key.parse().unwrap());
+    let (status, headers, body) = send(&router(app.clone()), request).await;
     let retry_after = headers.get("retry-after").map(|value| value.to_str().unwrap().to_owned());
     (status, retry_after, serde_json::from_str(&body).unwrap())
 }
@@ -85,6 +91,28 @@ async fn a_plugin_that_fails_too_often_is_out_of_service_and_says_until_when() {
     ] {
         assert!(metrics.contains(line), "no {line} in {}", of_plugins(&metrics));
     }
+}
+
+#[tokio::test]
+async fn who_makes_a_plugin_fail_takes_it_from_nobody_else() {
+    let breaker = Some(BreakerOptions { faults: 2, ..BreakerOptions::default() });
+    let Fixture { mut app, engine: _engine, .. } = with(Policy { breaker, ..Policy::default() });
+    app.options.api_keys = ApiKeys::new(vec!["bad".into(), "good".into()]);
+    let trap = json!([{"id": "trap"}]);
+    for expected in
+        [StatusCode::INTERNAL_SERVER_ERROR; 2].into_iter().chain([StatusCode::SERVICE_UNAVAILABLE])
+    {
+        assert_eq!(ask_as(&app, "bad", trap.clone()).await.0, expected);
+    }
+    // It is called for another, and fails as it does.
+    let (status, _, answer) = ask_as(&app, "good", trap).await;
+    assert_eq!((status, &answer["error"]["fault"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!("trap")));
+    let mut request = get("/v1/plugins");
+    request.headers_mut().insert("x-api-key", "good".parse().unwrap());
+    let (_, _, list) = send(&router(app), request).await;
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let trap = list["data"].as_array().unwrap().iter().find(|plugin| plugin["id"] == "trap").unwrap();
+    assert_eq!((&trap["state"], &trap["suspended_clients"]), (&json!("suspended"), &json!(1)));
 }
 
 #[tokio::test]

@@ -117,7 +117,9 @@ pub struct Standing {
     pub plugin: Option<Arc<Plugin>>,
     /// What has been done under this name.
     pub counters: Counters,
-    /// Until when the plugin is out of service, if it is.
+    /// For how many tenants the plugin is out of service.
+    pub suspended_tenants: usize,
+    /// Until when, for the last of them.
     pub suspended_until: Option<SystemTime>,
     /// Why the newest version is not the one that runs.
     pub trouble: Option<String>,
@@ -193,12 +195,18 @@ impl Plugins {
     #[must_use]
     pub fn standings(&self) -> Vec<Standing> {
         let now = Instant::now();
-        let standing = |(name, entry): (&String, &Entry)| Standing {
-            name: name.clone(),
-            plugin: entry.loaded.as_ref().map(|loaded| Arc::clone(&loaded.plugin)),
-            counters: entry.meter.counters(),
-            suspended_until: entry.loaded.as_ref().and_then(|loaded| loaded.breaker.until(now)),
-            trouble: entry.trouble.clone(),
+        let standing = |(name, entry): (&String, &Entry)| {
+            let loaded = entry.loaded.as_ref();
+            let (suspended_tenants, suspended_until) =
+                loaded.map_or((0, None), |loaded| loaded.breaker.suspended(now));
+            Standing {
+                name: name.clone(),
+                plugin: loaded.map(|loaded| Arc::clone(&loaded.plugin)),
+                counters: entry.meter.counters(),
+                suspended_tenants,
+                suspended_until,
+                trouble: entry.trouble.clone(),
+            }
         };
         self.read(|shared| shared.by_name.iter().map(standing).collect())
     }

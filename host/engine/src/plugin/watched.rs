@@ -31,6 +31,7 @@ impl Watch {
     /// Calls the plugin; `given` and `size` say how many bytes go in and come out.
     fn call<T>(
         &self,
+        tenant: u64,
         call: Call,
         given: usize,
         body: impl FnOnce() -> Result<T, Error>,
@@ -43,39 +44,55 @@ impl Watch {
             Ok(value) => self.meter.returned(size(value)),
             Err(error) => {
                 self.meter.failed(call, &error.fault);
-                self.breaker.note(error, Instant::now());
+                self.breaker.note(tenant, error, Instant::now());
             }
         }
         result
     }
 
-    /// Calls the plugin for the first time in a request, unless it is out of service.
+    /// Calls the plugin for the first time in a request, unless it is out of service for the tenant.
     fn begin<T>(
+        &self,
+        tenant: u64,
+        call: Call,
+        given: usize,
+        body: impl FnOnce() -> Result<T, Error>,
+        size: impl FnOnce(&T) -> usize,
+    ) -> Result<T, Error> {
+        if let Err(fault) = self.breaker.admit(tenant, Instant::now()) {
+            self.meter.failed(call, &fault);
+            return Err(Error::new(&self.identity, call.as_str(), fault));
+        }
+        self.call(tenant, call, given, body, size)
+    }
+
+    fn session(&self, tenant: u64) -> Session {
+        self.meter.sessions.fetch_add(1, Ordering::Relaxed);
+        Session { watch: self.clone(), tenant }
+    }
+}
+
+/// An open session, counted as long as it lives.
+struct Session {
+    watch: Watch,
+    tenant: u64,
+}
+
+impl Session {
+    fn call<T>(
         &self,
         call: Call,
         given: usize,
         body: impl FnOnce() -> Result<T, Error>,
         size: impl FnOnce(&T) -> usize,
     ) -> Result<T, Error> {
-        if let Err(fault) = self.breaker.admit(Instant::now()) {
-            self.meter.failed(call, &fault);
-            return Err(Error::new(&self.identity, call.as_str(), fault));
-        }
-        self.call(call, given, body, size)
-    }
-
-    fn session(&self) -> Session {
-        self.meter.sessions.fetch_add(1, Ordering::Relaxed);
-        Session(self.clone())
+        self.watch.call(self.tenant, call, given, body, size)
     }
 }
 
-/// An open session, counted as long as it lives.
-struct Session(Watch);
-
 impl Drop for Session {
     fn drop(&mut self) {
-        self.0.meter.sessions.fetch_sub(1, Ordering::Relaxed);
+        self.watch.meter.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -94,8 +111,9 @@ impl Template for WatchedTemplate {
     fn render(&self, context: &SessionContext, chat: &Chat, args: &Value) -> Result<Prompt, Error> {
         let said = |Content::Text(text): &Content| text.len();
         let given = chat.messages.iter().flat_map(|message| &message.content).map(said).sum::<usize>();
-        let _session = self.0.session();
+        let _session = self.0.session(context.tenant);
         self.0.begin(
+            context.tenant,
             Call::Render,
             given + json_bytes(args),
             || self.1.render(context, chat, args),
@@ -130,8 +148,14 @@ impl SamplerPlugin for WatchedSampler {
         prompt: &[Token],
     ) -> Result<Box<dyn Sampler>, Error> {
         let given = json_bytes(args) + size_of_val(prompt);
-        let inner = self.0.begin(Call::SamplerOpen, given, || self.1.open(context, args, prompt), |_| 0)?;
-        Ok(Box::new(WatchedSession { inner, session: self.0.session() }))
+        let inner = self.0.begin(
+            context.tenant,
+            Call::SamplerOpen,
+            given,
+            || self.1.open(context, args, prompt),
+            |_| 0,
+        )?;
+        Ok(Box::new(WatchedSession { inner, session: self.0.session(context.tenant) }))
     }
 }
 
@@ -144,7 +168,7 @@ struct WatchedSession {
 impl Sampler for WatchedSession {
     fn advance(&mut self, step: &mut Step, committed: &[Token]) -> Result<(), Error> {
         let given = size_of_val(committed);
-        self.session.0.call(Call::Advance, given, || self.inner.advance(step, committed), |()| 0)
+        self.session.call(Call::Advance, given, || self.inner.advance(step, committed), |()| 0)
     }
 
     fn pick(&mut self, step: &mut Step, cut: &Candidates) -> Result<Choice, Error> {
@@ -154,21 +178,21 @@ impl Sampler for WatchedSession {
             Choice::Token(token) => size_of_val(token),
             Choice::Only(tokens) => size_of_val(&tokens[..]),
         };
-        self.session.0.call(Call::Pick, given, || self.inner.pick(step, cut), size)
+        self.session.call(Call::Pick, given, || self.inner.pick(step, cut), size)
     }
 
     fn fork(&mut self) -> Result<Box<dyn Sampler>, Error> {
-        let inner = self.session.0.call(Call::Fork, 0, || self.inner.fork(), |_| 0)?;
-        Ok(Box::new(Self { inner, session: self.session.0.session() }))
+        let inner = self.session.call(Call::Fork, 0, || self.inner.fork(), |_| 0)?;
+        Ok(Box::new(Self { inner, session: self.session.watch.session(self.session.tenant) }))
     }
 
     fn rollback(&mut self, tokens: u32) -> Result<(), Error> {
-        self.session.0.call(Call::Rollback, size_of_val(&tokens), || self.inner.rollback(tokens), |()| 0)
+        self.session.call(Call::Rollback, size_of_val(&tokens), || self.inner.rollback(tokens), |()| 0)
     }
 
     fn close(&mut self) -> Result<Option<String>, Error> {
         let size = |meta: &Option<String>| meta.as_ref().map_or(0, String::len);
-        self.session.0.call(Call::SamplerClose, 0, || self.inner.close(), size)
+        self.session.call(Call::SamplerClose, 0, || self.inner.close(), size)
     }
 }
 
@@ -185,8 +209,14 @@ impl StreamPlugin for WatchedStream {
     }
 
     fn open(&self, context: &SessionContext, args: &Value) -> Result<Box<dyn StreamProcessor>, Error> {
-        let inner = self.0.begin(Call::StreamOpen, json_bytes(args), || self.1.open(context, args), |_| 0)?;
-        Ok(Box::new(WatchedProcessor { inner, session: self.0.session() }))
+        let inner = self.0.begin(
+            context.tenant,
+            Call::StreamOpen,
+            json_bytes(args),
+            || self.1.open(context, args),
+            |_| 0,
+        )?;
+        Ok(Box::new(WatchedProcessor { inner, session: self.0.session(context.tenant) }))
     }
 }
 
@@ -198,11 +228,11 @@ struct WatchedProcessor {
 impl StreamProcessor for WatchedProcessor {
     fn push(&mut self, chunk: &Chunk) -> Result<Vec<Output>, Error> {
         let given = chunk.text.len() + size_of_val(&chunk.tokens[..]);
-        self.session.0.call(Call::Push, given, || self.inner.push(chunk), |outputs| bytes(outputs))
+        self.session.call(Call::Push, given, || self.inner.push(chunk), |outputs| bytes(outputs))
     }
 
     fn close(&mut self, reason: FinishReason) -> Result<Vec<Output>, Error> {
-        self.session.0.call(Call::StreamClose, 0, || self.inner.close(reason), |outputs| bytes(outputs))
+        self.session.call(Call::StreamClose, 0, || self.inner.close(reason), |outputs| bytes(outputs))
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Prompt {
 pub(crate) async fn create(
     State(shared): State<Shared>,
     Extension(RequestId(request)): Extension<RequestId>,
-    _admission: Admission,
+    admission: Admission,
     RawBody(body): RawBody,
 ) -> Result<Json<Prompt>, Failure> {
     let text = json::text(&body)?;
@@ -37,8 +37,9 @@ pub(crate) async fn create(
         None => handle.render(chat).await,
         Some(used) => {
             let (vocabulary, grammars) = (handle.vocabulary(), handle.grammars());
+            let tenant = admission.tenant();
             let rendering = tokio::task::spawn_blocking(move || {
-                let context = SessionContext { request, vocabulary, grammars };
+                let context = SessionContext { request, tenant, vocabulary, grammars };
                 let prompt = used.plugin.render(&context, &chat, &used.args)?;
                 Ok(prompt.parts.iter().map(|part| shown(part, context.vocabulary.as_ref())).collect())
             });

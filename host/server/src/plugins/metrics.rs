@@ -76,8 +76,8 @@ impl Collector for PluginFigures {
         ];
         let gauges: [Figure; 3] = [
             ("plugin_sessions", "Sessions of a plugin that are open", |standing| standing.counters.sessions),
-            ("plugin_suspended", "1 while a plugin is out of service", |standing| {
-                u64::from(standing.suspended_until.is_some())
+            ("plugin_suspended", "Clients that a plugin is out of service for", |standing| {
+                standing.suspended_tenants as u64
             }),
             ("plugin_troubled", "1 while the newest version of a plugin could not be loaded", |standing| {
                 u64::from(standing.trouble.is_some())

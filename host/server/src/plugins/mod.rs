@@ -29,6 +29,9 @@ struct Entry {
     /// Until when it is out of service, in seconds of Unix time.
     #[serde(skip_serializing_if = "Option::is_none")]
     suspended_until: Option<u64>,
+    /// For how many clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspended_clients: Option<usize>,
     /// Why the newest version is not the one that runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -76,7 +79,7 @@ pub(crate) async fn list(State(plugins): State<Plugins>) -> Json<List> {
 }
 
 fn entry(standing: Standing, plugins: &Plugins) -> Entry {
-    let Standing { name, plugin, counters, suspended_until, trouble } = standing;
+    let Standing { name, plugin, counters, suspended_tenants, suspended_until, trouble } = standing;
     Entry {
         object: "plugin",
         state: match (&plugin, suspended_until) {
@@ -87,6 +90,7 @@ fn entry(standing: Standing, plugins: &Plugins) -> Entry {
         suspended_until: suspended_until
             .and_then(|until| until.duration_since(UNIX_EPOCH).ok())
             .map(|since| since.as_secs() + 1),
+        suspended_clients: Some(suspended_tenants).filter(|clients| *clients > 0),
         error: trouble,
         plugin: plugin.map(|plugin| described(&plugin, plugins.on_fault(&name))),
         counters: shown(&counters),
