@@ -95,9 +95,12 @@ async fn eight_neighbours_say_what_they_say_alone_and_memory_returns() {
         ("samplers", "advance", "bias for ever"),
         ("samplers", "advance", "spin"),
         ("samplers", "advance", "ban all"),
+        ("samplers", "advance", "back for ever"),
+        ("samplers", "advance", "follow for ever"),
         ("samplers", "pick", "giant"),
         ("samplers", "pick", "hog"),
         ("samplers", "close", "flood the output"),
+        ("stream", "open", "compile for ever"),
         ("stream", "open", "trap"),
         ("stream", "push", "many"),
         ("stream", "push", "flood the log"),
@@ -130,6 +133,80 @@ async fn eight_neighbours_say_what_they_say_alone_and_memory_returns() {
     }
     // The first round sets up what stays: threads, caches, instances' places.
     assert!(resident[2] <= resident[0] + 16, "MiB resident after each round: {resident:?}");
+}
+
+/// What eight clients get done a second, alone, beside a ninth that behaves, and beside one that does its worst, round by
+/// round in turn. It says nothing on a machine that does anything else, so it runs only when asked for: `make bench-hostile`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: it wants a machine with nothing else to do, and a core beside the one that decodes"]
+async fn neighbours_keep_their_throughput() {
+    const ROUNDS: usize = 7;
+    const TOKENS: u64 = 200;
+    let plugins = plugins().display().to_string();
+    let bad = format!("bad={}", guests().join("guest-misbehaving.wasm").display());
+    let serve =
+        ["serve", "--port", "0", "-np", "9", "--threads", "1", "--plugins-dir", &plugins, "--plugin", &bad];
+    let server = Server::start_with(&[&serve[..], &["--plugin-breaker", "off"]].concat());
+    let neighbour = |client: usize| {
+        let mut request = asking(&format!("Tell me a story about {client} owls."));
+        request["max_tokens"] = json!(TOKENS);
+        request["ignore_eos"] = json!(true);
+        request["minerva"] = json!({ "samplers": [{ "id": "min-p" }], "stream": [{ "id": "redact" }] });
+        request
+    };
+    let misdeeds = [
+        ("samplers", "open", "hog"),
+        ("samplers", "open", "compile for ever"),
+        ("samplers", "advance", "spin"),
+        ("samplers", "advance", "follow for ever"),
+        ("samplers", "pick", "recurse"),
+        ("samplers", "pick", "spin"),
+        ("samplers", "pick", "giant"),
+        ("stream", "push", "flood the log"),
+        ("stream", "push", "spin"),
+        ("template", "render", "encode for ever"),
+    ];
+    let worst = |turn: usize| {
+        let (kind, at, how) = misdeeds[turn % misdeeds.len()];
+        let one = json!({ "id": "bad", "args": { "at": at, "how": how } });
+        using(if kind == "template" { json!({ kind: one }) } else { json!({ kind: [one] }) })
+    };
+    let mut rates = [Vec::new(), Vec::new(), Vec::new()];
+    // The first round warms up.
+    for round in 0..=ROUNDS {
+        for (beside, rates) in rates.iter_mut().enumerate() {
+            let done = std::sync::atomic::AtomicBool::new(false);
+            let begun = std::time::Instant::now();
+            let eight = async {
+                futures::future::join_all((0..8).map(async |client| server.stream(&neighbour(client)).await))
+                    .await;
+                done.store(true, std::sync::atomic::Ordering::Relaxed);
+                begun.elapsed()
+            };
+            let ninth = async {
+                let mut turn = 0;
+                while beside > 0 && !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let request = if beside == 1 { using(json!({})) } else { worst(turn) };
+                    server.post("/v1/chat/completions", &request).await;
+                    turn += 1;
+                }
+            };
+            let (took, ()) = tokio::join!(eight, ninth);
+            if round > 0 {
+                rates.push(8.0 * TOKENS as f64 / took.as_secs_f64());
+            }
+        }
+    }
+    let median = |mut rates: Vec<f64>| {
+        rates.sort_by(f64::total_cmp);
+        rates[ROUNDS / 2]
+    };
+    let [alone, good, bad] = rates.map(median);
+    println!("tokens a second of eight neighbours, medians of {ROUNDS} rounds:");
+    println!(
+        "  alone {alone:.0}, beside one that behaves {good:.0}, beside one that does its worst {bad:.0}"
+    );
+    println!("  beside the worst they keep {:.1} % (wanted: at least 95 %)", 100.0 * bad / good);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,13 +14,16 @@ use crate::support::{context, guest, loaded, runtime};
 
 /// Runs the call that misbehaves, after all that comes before it.
 fn commit(plugin: &Plugin, kind: &str, at: &str, how: &str) -> Result<(), Error> {
+    commit_with(plugin, kind, &json!({"at": at, "how": how}))
+}
+
+fn commit_with(plugin: &Plugin, kind: &str, args: &Value) -> Result<(), Error> {
     let plugin = plugin.clone();
-    let args = json!({"at": at, "how": how});
     match kind {
         "sampler" => {
             let cut = Candidates { ids: vec![5, 3], logits: vec![2.0, 1.0] };
             let mut step = Step { history: vec![10, 11, 12], prompt_tokens: 2, held: 1, ..Step::default() };
-            let mut session = plugin.sampler.unwrap().open(&context(), &args, &[10, 11])?;
+            let mut session = plugin.sampler.unwrap().open(&context(), args, &[10, 11])?;
             let advanced = session.advance(&mut step, &[12]);
             // As the engine does: what nobody holds is sent.
             step.held = step.held.min(step.commands.hold as usize);
@@ -36,9 +39,9 @@ fn commit(plugin: &Plugin, kind: &str, at: &str, how: &str) -> Result<(), Error>
             }
             result
         }
-        "template" => plugin.template.unwrap().render(&context(), &Chat::default(), &args).map(drop),
+        "template" => plugin.template.unwrap().render(&context(), &Chat::default(), args).map(drop),
         "stream" => {
-            let mut session = plugin.stream.unwrap().open(&context(), &args)?;
+            let mut session = plugin.stream.unwrap().open(&context(), args)?;
             let result = session.push(&Chunk { text: "x".to_owned(), tokens: vec![120] }).map(drop);
             result.and_then(|()| session.close(FinishReason::Stop).map(drop))
         }
@@ -65,6 +68,7 @@ fn misdeeds_of_every_call() {
         ("trap", "trapped: wasm `unreachable` instruction executed"),
         ("hog", &format!("exceeded its limit of {memory} bytes of memory")),
         ("recurse", "trapped: call stack exhausted"),
+        ("recurse through the host", "trapped: call stack exhausted"),
         ("exit", "trapped: called exit"),
         ("sleep", "trapped: called wasi:"),
         ("connect", "trapped: called wasi:sockets/tcp-create-socket@"),
@@ -258,6 +262,69 @@ fn misdeeds_of_one_call() {
         assert!(error.fault.to_string().starts_with(expected), "{how} in {at} of {kind}: {error}");
         commit(&plugin, kind, "", "").expect("the next request is served");
     }
+}
+
+/// What makes the host work, in the first and in a later call of every world.
+#[test]
+fn pathological_work_in_every_world() {
+    let plugin = loaded("misbehaving");
+    for how in [
+        "compile for ever",
+        "match for ever",
+        "encode for ever",
+        "follow for ever",
+        "ambiguous for ever",
+        "hoard handles",
+        "hoard grammars",
+    ] {
+        for (kind, at) in [
+            ("sampler", "open"),
+            ("sampler", "advance"),
+            ("sampler", "pick"),
+            ("template", "render"),
+            ("stream", "open"),
+            ("stream", "push"),
+            ("stream", "close"),
+        ] {
+            let error = commit(&plugin, kind, at, how).expect_err(how);
+            assert_eq!(error.fault.kind(), "limit", "{how} in {at} of {kind}: {error}");
+            assert_eq!(error.call, at, "{error}");
+        }
+        commit(&plugin, "stream", "", "").expect("the next request is served");
+    }
+}
+
+/// A flood of what is to be remembered is work of the host like any other, whoever floods, and in whatever call.
+#[test]
+fn floods_of_the_store_in_every_call() {
+    let plugin = runtime().load("storing", &guest("storing")).unwrap();
+    let work = Fault::Limit { what: "work done by host calls", limit: 64 << 20, unit: "bytes" };
+    for (kind, calls) in calls() {
+        for &at in calls {
+            let args = json!({"do": "flood", "at": at});
+            let args = if kind == "template" { json!({"do": "flood"}) } else { args };
+            let error = commit_with(&plugin, kind, &args).expect_err(at);
+            assert_eq!((error.call, &error.fault), (at, &work), "{kind}");
+        }
+    }
+}
+
+/// Nothing that the guest can do is forgotten here or in the tests of the server.
+#[test]
+fn every_misdeed_is_named() {
+    let tests = concat!(
+        include_str!("hostile.rs"),
+        include_str!("commands.rs"),
+        include_str!("limits.rs"),
+        include_str!("conversation.rs"),
+        include_str!("../../../tests/hostile_plugins.rs"),
+    );
+    let guest = include_str!("../../../tests/guests/misbehaving/src/lib.rs");
+    let arms = guest.lines().filter(|line| line.contains("=>"));
+    let names: std::collections::BTreeSet<&str> = arms.filter_map(|arm| arm.split('"').nth(1)).collect();
+    let forgotten: Vec<_> = names.iter().filter(|name| !tests.contains(&format!("\"{name}\""))).collect();
+    assert!(forgotten.is_empty(), "no test names {forgotten:?}");
+    assert!(names.len() >= 60, "{} misdeeds", names.len());
 }
 
 /// What is allowed within limits does not fail.

@@ -33,6 +33,9 @@ impl Misdeed {
             "recurse" => {
                 black_box(recurse(0));
             }
+            "recurse through the host" => {
+                black_box(recurse_through_the_host(0));
+            }
             "exit" => std::process::exit(0),
             "sleep" => std::thread::sleep(std::time::Duration::from_secs(3600)),
             "read a file" => drop(std::fs::read("/etc/passwd").map(|_| panic!("read it"))),
@@ -102,6 +105,12 @@ fn hog() -> ! {
 #[expect(unconditional_recursion, reason = "that is the point")]
 fn recurse(depth: u64) -> u64 {
     black_box(recurse(black_box(depth + 1)) + 1)
+}
+
+#[expect(unconditional_recursion, reason = "that is the point")]
+fn recurse_through_the_host(depth: u32) -> usize {
+    let bytes = minerva_plugin::model::decode(&[depth % 100, 1]);
+    black_box(recurse_through_the_host(depth + 1)) + bytes.len()
 }
 
 const ABOUT: About = about!("Misbehaves as its arguments say.");
