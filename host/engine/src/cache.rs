@@ -238,8 +238,9 @@ impl Cache {
     pub(crate) fn relocate(&mut self, model: &mut dyn Model, from: usize, to: usize) -> bool {
         self.displace(model, to);
         if let Err(error) = model.copy(number(from), number(to)) {
-            tracing::warn!(%error, from, to, "a sequence could not be moved, and none will be");
-            self.rules.copy = false;
+            tracing::warn!(%error, from, to, "a sequence could not be moved");
+            // A device that failed says nothing of the one that comes after it.
+            self.rules.copy &= matches!(error, Error::Device(_));
             self.empty(model, to);
             return false;
         }

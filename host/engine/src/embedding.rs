@@ -2,9 +2,10 @@
 //! instead of the worker's: there is nothing to sample, and nothing is kept between two calls.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 use tokio::sync::oneshot;
@@ -13,7 +14,9 @@ use crate::Error;
 use crate::model::{self, Encode, Model, Special, Token, Vocabulary};
 use crate::pipeline::{blocking, length};
 use crate::queue::Queue;
+use crate::recovery::{Recovery, Reload};
 use crate::shared::{Gauges, Shared};
+use crate::worker::recover::{load_anew, note_state, said};
 
 /// How often the loop looks whether the engine is to end, where nothing wakes it.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -90,7 +93,7 @@ fn prepare(shared: &Shared, texts: Vec<Text>) -> Result<Vec<Vec<Token>>, Error> 
     let Some(embeds) = info.embeds else {
         let architecture = info.architecture.clone();
         let operation = "make embeddings unless they are loaded for it";
-        return Err(model::Error::Unsupported { operation, architecture }.into());
+        return Err(model::Error::Unsupported { operation: operation.into(), architecture }.into());
     };
     let invalid = |message| Err(Error::Invalid { param: "input".into(), message });
     let (count, limit) = (texts.len(), shared.options.embed_texts_max);
@@ -191,16 +194,34 @@ pub(crate) struct Embedder {
     /// Requests in turn: each gives a text to a batch before any gives a second one, and another is the first in the
     /// next batch. So one text does not wait for the thousand of somebody else.
     running: VecDeque<Submission>,
+    recovery: Recovery,
+    reload: Option<Reload>,
+    /// How long a model that could not be loaded anew is let be.
+    reload_pause: Duration,
+    /// Why it could not be loaded anew, and since when.
+    failed: Option<(Instant, model::Error)>,
 }
 
 impl Embedder {
     pub(crate) fn new(
         model: Box<dyn Model>,
+        reload: Option<Reload>,
+        reload_pause: Duration,
         queue: Arc<Queue<Submission>>,
         wake: Receiver<()>,
         gauges: Arc<Gauges>,
     ) -> Self {
-        Self { model, queue, wake, gauges, running: VecDeque::new() }
+        Self {
+            model,
+            queue,
+            wake,
+            gauges,
+            running: VecDeque::new(),
+            recovery: Recovery::default(),
+            reload,
+            reload_pause,
+            failed: None,
+        }
     }
 
     /// Serves until the queue is closed and all that was admitted has ended.
@@ -239,30 +260,64 @@ impl Embedder {
 
     /// One batch.
     fn step(&mut self) {
+        if let Some((since, cause)) = self.failed.take() {
+            if since.elapsed() < self.reload_pause {
+                self.failed = Some((since, cause.clone()));
+                return self.fail((0..self.running.len()).collect(), &cause);
+            }
+            self.recovery.try_again();
+            return self.load_anew(&cause);
+        }
         let (owners, texts) = self.gather();
         let tokens: usize = texts.iter().map(Vec::len).sum();
-        match self.model.embed(&texts) {
+        let model = &mut self.model;
+        let embedded = catch_unwind(AssertUnwindSafe(|| model.embed(&texts))).unwrap_or_else(|panic| {
+            Err(model::Error::Device(format!("the model panicked: {}", said(&*panic))))
+        });
+        match embedded {
             Ok(rows) => {
                 self.gauges.tokens_prefilled.fetch_add(tokens as u64, Ordering::Relaxed);
                 for ((request, place), row) in owners.into_iter().zip(rows) {
                     self.running[request].done[place] = Some(row);
                 }
+                self.recovery.token_came(false);
             }
             Err(error) => {
                 tracing::error!(%error, tokens, texts = texts.len(), "an embedding failed");
-                let mut failed: Vec<usize> = owners.into_iter().map(|(request, _)| request).collect();
-                failed.sort_unstable();
-                failed.dedup();
-                for request in failed.into_iter().rev() {
-                    if let Some(submission) = self.running.remove(request) {
-                        self.gauges.requests_failed.fetch_add(1, Ordering::Relaxed);
-                        let _ = submission.to.send(Err(Error::Model(error.clone())));
+                if matches!(error, model::Error::Device(_)) && self.reload.is_some() {
+                    // In the order in which they were taken.
+                    for ((request, place), text) in owners.into_iter().zip(texts).rev() {
+                        self.running[request].texts.push_front((place, text));
                     }
+                    return self.load_anew(&error);
                 }
+                self.fail(owners.into_iter().map(|(request, _)| request).collect(), &error);
             }
         }
         self.running.rotate_left(1.min(self.running.len()));
         self.finish();
+    }
+
+    /// Tries to load the model anew. If that is given up, everybody is told why.
+    fn load_anew(&mut self, error: &model::Error) {
+        let Some(reload) = &mut self.reload else { return };
+        if let Err(cause) = load_anew(&mut self.recovery, reload, &mut self.model, &self.gauges, error) {
+            self.fail((0..self.running.len()).collect(), &cause);
+            self.failed = Some((Instant::now(), cause));
+        }
+        note_state(&self.recovery, &self.gauges);
+    }
+
+    /// Tells some requests what happened.
+    fn fail(&mut self, mut requests: Vec<usize>, error: &model::Error) {
+        requests.sort_unstable();
+        requests.dedup();
+        for request in requests.into_iter().rev() {
+            if let Some(submission) = self.running.remove(request) {
+                self.gauges.requests_failed.fetch_add(1, Ordering::Relaxed);
+                let _ = submission.to.send(Err(Error::Model(error.clone())));
+            }
+        }
     }
 
     /// The texts of the next batch, and whose each is.

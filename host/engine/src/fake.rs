@@ -134,6 +134,16 @@ pub enum Fault {
     Panic,
 }
 
+impl Fault {
+    fn strike(self) -> Result<(), Error> {
+        match self {
+            Self::Decode => Err(Error::Decode("the script says so".into())),
+            Self::Device => Err(Error::Device("the script took it away".into())),
+            Self::Panic => panic!("the script says so"),
+        }
+    }
+}
+
 impl Log {
     /// What has been asked so far.
     #[must_use]
@@ -306,11 +316,7 @@ impl Model for ScriptedModel {
                 self.slots.entry(batch.slots[index]).or_default().push(batch.tokens[index]);
             }
             self.note();
-            match fault {
-                Fault::Decode => return Err(Error::Decode("the script says so".into())),
-                Fault::Device => return Err(Error::Device("the script took it away".into())),
-                Fault::Panic => panic!("the script says so"),
-            }
+            fault.strike()?;
         }
         self.rows.clear();
         for index in 0..batch.len() {
@@ -334,13 +340,13 @@ impl Model for ScriptedModel {
     fn embed(&mut self, texts: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, Error> {
         let Some(Embeds { pooling, .. }) = self.info.embeds else {
             let architecture = self.info.architecture.clone();
-            return Err(Error::Unsupported { operation: "make embeddings", architecture });
+            return Err(Error::Unsupported { operation: "make embeddings".into(), architecture });
         };
         let tokens: usize = texts.iter().map(Vec::len).sum();
         assert!(tokens <= self.info.batch_tokens_max as usize, "a batch of {tokens}");
         assert!(texts.len() <= self.info.slots as usize, "{} texts", texts.len());
         std::thread::sleep(self.delay);
-        let fails = self.log.update(|record| {
+        let fault = self.log.update(|record| {
             let mut batch = Batch::default();
             for (slot, text) in (0..).zip(texts) {
                 (0..).zip(text).for_each(|(position, &token)| batch.push(token, position, slot, true));
@@ -348,11 +354,9 @@ impl Model for ScriptedModel {
             record.batches.push(batch);
             let fails = record.failures_left > 0;
             record.failures_left = record.failures_left.saturating_sub(1);
-            fails
+            record.faults.pop_front().or(fails.then_some(Fault::Decode))
         });
-        if fails {
-            return Err(Error::Decode("the script says so".into()));
-        }
+        fault.map_or(Ok(()), Fault::strike)?;
         #[expect(clippy::cast_precision_loss, reason = "tokens and texts are small")]
         let row = |text: &[Token]| {
             let (first, last) = (text[0] as f32, text[text.len() - 1] as f32);
@@ -370,7 +374,10 @@ impl Model for ScriptedModel {
             self.slots.remove(&slot);
         } else if !self.info.capabilities.partial_removal {
             let architecture = self.info.architecture.clone();
-            return Err(Error::Unsupported { operation: "forget the tail of a sequence", architecture });
+            return Err(Error::Unsupported {
+                operation: "forget the tail of a sequence".into(),
+                architecture,
+            });
         } else if let Some(held) = self.slots.get_mut(&slot) {
             held.truncate(from as usize);
         }
@@ -381,7 +388,7 @@ impl Model for ScriptedModel {
     fn discard(&mut self, slot: Slot, range: Range<Position>) -> Result<(), Error> {
         if !self.info.capabilities.shift {
             let architecture = self.info.architecture.clone();
-            return Err(Error::Unsupported { operation: "forget the middle of a sequence", architecture });
+            return Err(Error::Unsupported { operation: "forget the middle of a sequence".into(), architecture });
         }
         let held = self.slots.entry(slot).or_default();
         held.drain(range.start as usize..range.end as usize);

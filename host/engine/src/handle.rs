@@ -79,7 +79,8 @@ impl Engine {
         let (wake, woken) = crossbeam_channel::bounded(1);
         let (commands, asked) = crossbeam_channel::bounded(COMMANDS_MAX);
         let work: Box<dyn FnOnce() + Send> = if info.embeds.is_some() {
-            let embedder = Embedder::new(model, Arc::clone(&texts), woken, Arc::clone(&gauges));
+            let (texts, gauges) = (Arc::clone(&texts), Arc::clone(&gauges));
+            let embedder = Embedder::new(model, reload, options.reload_pause, texts, woken, gauges);
             Box::new(move || embedder.run())
         } else {
             let waits = (Arc::clone(&queue), asked, woken);

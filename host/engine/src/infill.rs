@@ -46,7 +46,7 @@ impl Infill {
     ) -> Result<Vec<Token>, Error> {
         let mark = |role| {
             vocabulary.special(role).ok_or_else(|| model::Error::Unsupported {
-                operation: "fill in the middle: this one has no tokens for it",
+                operation: "fill in the middle: this one has no tokens for it".into(),
                 architecture: architecture.to_owned(),
             })
         };

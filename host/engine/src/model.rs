@@ -4,6 +4,7 @@
 //! [`Model`] is owned by the engine's one worker thread and is `&mut` there. What other threads need of a model
 //! (its vocabulary) is a [`Vocabulary`], shared and immutable.
 
+use std::borrow::Cow;
 use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
@@ -202,7 +203,10 @@ pub trait Model: Send {
     fn embed(&mut self, texts: &[Vec<Token>]) -> Result<Vec<Vec<f32>>, Error> {
         let _ = texts;
         let architecture = self.info().architecture.clone();
-        Err(Error::Unsupported { operation: "make embeddings unless they are loaded for it", architecture })
+        Err(Error::Unsupported {
+            operation: "make embeddings unless they are loaded for it".into(),
+            architecture,
+        })
     }
 
     /// Forgets a slot from a position to its end. `from` 0 empties it, which always works.
@@ -220,7 +224,7 @@ pub trait Model: Send {
     fn discard(&mut self, slot: Slot, range: Range<Position>) -> Result<(), Error> {
         let _ = (slot, range);
         let architecture = self.info().architecture.clone();
-        Err(Error::Unsupported { operation: "forget the middle of a sequence", architecture })
+        Err(Error::Unsupported { operation: "forget the middle of a sequence".into(), architecture })
     }
 
     /// Makes `to` a copy of the whole of `from`. What `to` held is forgotten.
@@ -338,7 +342,7 @@ pub enum Error {
     #[error("{architecture} models cannot {operation}")]
     Unsupported {
         /// What was asked for.
-        operation: &'static str,
+        operation: Cow<'static, str>,
         /// Who cannot.
         architecture: String,
     },

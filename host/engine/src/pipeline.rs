@@ -81,7 +81,7 @@ pub(crate) async fn generate(
     if shared.info.embeds.is_some() {
         let architecture = shared.info.architecture.clone();
         let operation = "generate text when they are loaded for embeddings";
-        return Err(Error::Model(model::Error::Unsupported { operation, architecture }));
+        return Err(Error::Model(model::Error::Unsupported { operation: operation.into(), architecture }));
     }
     let preparing = Arc::clone(&shared);
     let Params { priority, tenant, deadlines, .. } = request.params;

@@ -1,7 +1,7 @@
 //! The one engine thread: admit, schedule, decode, sample, send. It owns the model, and nothing it does waits for
 //! anyone but the model, and a moment for samplers.
 
-mod recover;
+pub(crate) mod recover;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

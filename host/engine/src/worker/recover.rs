@@ -9,9 +9,10 @@ use std::time::Instant;
 use super::Worker;
 use crate::Error;
 use crate::model::{self, Batch, Info, Model, Position, Slot, Vocabulary};
-use crate::recovery::{Answer, State};
+use crate::recovery::{Answer, Recovery, Reload, State};
 use crate::scheduler::Demand;
 use crate::sequence::Sequence;
+use crate::shared::Gauges;
 
 impl Worker {
     /// Those whose decode failed are decoded one by one, in turn with the others: so the guilty one is found, and
@@ -105,40 +106,14 @@ impl Worker {
     /// Loads the model anew, and lets every sequence go on from the tokens that it has; or tells all of them that it
     /// cannot be.
     fn load_anew(&mut self, error: &model::Error) {
-        let mut cause = error.clone();
-        let words = match error {
-            model::Error::Device(words) => words.clone(),
-            other => other.to_string(),
-        };
-        while let Some(after) = self.recovery.reload() {
-            self.note_state();
-            // Dropped before it is loaded again: there may be no room for two.
-            let gone = Gone { info: self.model.info().clone(), vocabulary: Arc::clone(&self.vocabulary) };
-            self.model = Box::new(gone);
-            // Requests wait for nothing else now.
-            std::thread::sleep(after);
-            let Some(reload) = &mut self.reload else { return };
-            let loaded = catch_unwind(AssertUnwindSafe(|| reload(&cause)))
-                .unwrap_or_else(|panic| Err(format!("loading panicked: {}", said(&*panic))));
-            match loaded.and_then(|model| is_alike(self.model.info(), model.info()).map(|()| model)) {
-                Ok(model) => {
-                    tracing::warn!(device = model.info().device, "the model was loaded anew");
-                    self.gauges.model_reloads.fetch_add(1, Ordering::Relaxed);
-                    self.model = model;
-                    self.begin_anew();
-                    return self.recovery.reloaded();
-                }
-                Err(reason) => {
-                    tracing::error!(reason, "the model could not be loaded anew");
-                    cause = model::Error::Device(format!(
-                        "{words}; the model could not be loaded anew: {reason}"
-                    ));
-                }
+        let Some(reload) = &mut self.reload else { return };
+        match load_anew(&mut self.recovery, reload, &mut self.model, &self.gauges, error) {
+            Ok(()) => self.begin_anew(),
+            Err(cause) => {
+                self.failed = Some((Instant::now(), cause));
+                self.fail_all();
             }
         }
-        tracing::error!(error = %cause, "the model is given up");
-        self.failed = Some((Instant::now(), cause));
-        self.fail_all();
     }
 
     /// The model holds nothing any more: all sequences are decoded from their first token.
@@ -186,15 +161,56 @@ impl Worker {
     }
 
     fn note_state(&self) {
-        let state = self.recovery.state();
-        let before = self.gauges.recovery_state.swap(state as u8, Ordering::Relaxed);
-        if before != state as u8 {
-            tracing::info!(
-                from = State::from_number(before).as_str(),
-                to = state.as_str(),
-                "the model's state"
-            );
+        note_state(&self.recovery, &self.gauges);
+    }
+}
+
+/// Tries to put another model in the place of one whose device failed; says why there is none.
+pub(crate) fn load_anew(
+    recovery: &mut Recovery,
+    reload: &mut Reload,
+    place: &mut Box<dyn Model>,
+    gauges: &Gauges,
+    error: &model::Error,
+) -> Result<(), model::Error> {
+    let mut cause = error.clone();
+    let words = match error {
+        model::Error::Device(words) => words.clone(),
+        other => other.to_string(),
+    };
+    while let Some(after) = recovery.reload() {
+        note_state(recovery, gauges);
+        // Dropped before it is loaded again: there may be no room for two.
+        *place = Box::new(Gone { info: place.info().clone(), vocabulary: place.vocabulary() });
+        // Requests wait for nothing else now.
+        std::thread::sleep(after);
+        let loaded = catch_unwind(AssertUnwindSafe(|| reload(&cause)))
+            .unwrap_or_else(|panic| Err(format!("loading panicked: {}", said(&*panic))));
+        match loaded.and_then(|model| is_alike(place.info(), model.info()).map(|()| model)) {
+            Ok(model) => {
+                tracing::warn!(device = model.info().device, "the model was loaded anew");
+                gauges.model_reloads.fetch_add(1, Ordering::Relaxed);
+                *place = model;
+                recovery.reloaded();
+                return Ok(());
+            }
+            Err(reason) => {
+                tracing::error!(reason, "the model could not be loaded anew");
+                cause =
+                    model::Error::Device(format!("{words}; the model could not be loaded anew: {reason}"));
+            }
         }
+    }
+    tracing::error!(error = %cause, "the model is given up");
+    Err(cause)
+}
+
+/// Shows where the machine stands, and logs it where that is news.
+pub(crate) fn note_state(recovery: &Recovery, gauges: &Gauges) {
+    let state = recovery.state();
+    let before = gauges.recovery_state.swap(state as u8, Ordering::Relaxed);
+    if before != state as u8 {
+        tracing::info!(from = State::from_number(before).as_str(), to = state.as_str(), "the model's state");
     }
 }
 
@@ -208,7 +224,7 @@ fn is_alike(old: &Info, new: &Info) -> Result<(), String> {
 }
 
 /// The words of a panic.
-fn said(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(crate) fn said(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it said nothing")
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use minerva_engine::embedding::{Embedding, Norm, Text};
-use minerva_engine::fake::{Log, ScriptedModel};
-use minerva_engine::model::{self, Pooling};
+use minerva_engine::fake::{Fault, Log, ScriptedModel};
+use minerva_engine::model::{self, Model, Pooling};
+use minerva_engine::recovery::{Reload, State};
 use minerva_engine::{Engine, Error, Options};
 
 use super::request;
@@ -154,4 +155,48 @@ fn rows_are_scaled_by_any_norm() {
     assert_eq!(scaled(Norm::P(1), &[3.0, -1.0]), [0.75, -0.25]);
     assert_eq!(scaled(Norm::Largest, &[1.0, -2.0]), [16_380.0, -32_760.0]);
     assert_eq!(scaled(Norm::P(3), &[0.0, 0.0]), [0.0, 0.0]);
+}
+
+/// An engine whose model is loaded anew so often, and then cannot be.
+fn reloadable(loads: usize, options: Options) -> (Engine, Log) {
+    let model = ScriptedModel::embedding(2, Pooling::Mean);
+    let log = model.log();
+    let (again, mut left) = (log.clone(), loads);
+    let reload: Reload = Box::new(move |_| {
+        left = left.checked_sub(1).ok_or("the file is gone")?;
+        Ok(Box::new(ScriptedModel::embedding(2, Pooling::Mean).with_log(again.clone())) as Box<dyn Model>)
+    });
+    (Engine::start_reloadable(Box::new(model), reload, options).expect("it starts"), log)
+}
+
+#[tokio::test]
+async fn a_device_that_fails_is_loaded_anew_and_no_text_is_lost() {
+    let (engine, log) = reloadable(9, Options::default());
+    let handle = engine.handle();
+    log.inject(&[Fault::Device, Fault::Panic]);
+    let requests: Vec<_> = (0..3_u32)
+        .map(|request| {
+            let (handle, texts) = (handle.clone(), (0..5).map(move |at| Text::Tokens(vec![request, at])));
+            tokio::spawn(async move { handle.embed(texts.collect()).await })
+        })
+        .collect();
+    for (request, embedded) in requests.into_iter().enumerate() {
+        let rows = embedded.await.expect("no panic").expect("embeddings");
+        let expected: Vec<Vec<f32>> = (0..5).map(|at| vec![2.0, request as f32, at as f32, 1.0]).collect();
+        assert_eq!(rows.into_iter().map(|embedding| embedding.row).collect::<Vec<_>>(), expected);
+    }
+    let status = handle.status();
+    assert_eq!((status.model_reloads, status.state, status.requests_failed), (2, State::Healthy, 0));
+}
+
+#[tokio::test]
+async fn a_device_that_is_lost_for_good_is_told_of_and_tried_again_later() {
+    let (engine, log) = reloadable(3, Options { reload_pause: Duration::ZERO, ..Options::default() });
+    let handle = engine.handle();
+    log.inject(&[Fault::Device; 4]);
+    let refused = handle.embed(vec![plain("a")]).await.expect_err("it is given up").to_string();
+    assert!(refused.contains("the script took it away"), "{refused}");
+    assert_eq!((handle.status().state, handle.status().model_reloads), (State::Failed, 3));
+    let refused = handle.embed(vec![plain("a")]).await.expect_err("it is tried again").to_string();
+    assert!(refused.contains("the file is gone"), "{refused}");
 }
