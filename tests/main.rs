@@ -18,6 +18,7 @@ mod hostile_plugins;
 mod plugin_life;
 mod lifecycle;
 mod several_models;
+mod isolation;
 mod load;
 mod deploy;
 mod authoring;

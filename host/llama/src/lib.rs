@@ -55,7 +55,7 @@ mod weights;
 
 pub use backend::{Device, DeviceKind, devices, has_backend, system_info};
 pub use error::Error;
-pub use load::load;
+pub use load::{load, load_vocabulary};
 pub use memory::{HostMemory, host_memory};
 pub use model::Llama;
 pub use options::{CONTEXT_DEFAULT_MAX, FlashAttention, KvType, Options, SLOTS_MAX};

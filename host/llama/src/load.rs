@@ -25,7 +25,7 @@ use crate::{
 /// When the file cannot be opened, is no model that llama.cpp can run, or its sequences do not fit into memory.
 pub fn load(options: &Options, mut progress: impl FnMut(f32) -> bool) -> Result<Llama, Error> {
     check(options)?;
-    let weights = Weights::load(options, &mut progress)?;
+    let weights = Weights::load(options, false, &mut progress)?;
     let vocabulary =
         Vocabulary::new(&weights).map_err(|cause| Error::Load { path: options.path.clone(), cause })?;
 
@@ -69,6 +69,20 @@ pub fn load(options: &Options, mut progress: impl FnMut(f32) -> bool) -> Result<
     let window = weights.sliding_window().filter(|_| !options.sliding_window_full);
     let vocabulary = Arc::new(vocabulary);
     Ok(Llama { info, context: running, vocabulary, fingerprint, rows: Vec::new(), window, on_cpu })
+}
+
+/// Loads the vocabulary of a file, and nothing else of it: for who has the rest in another process. As [`load`] it wants
+/// a file that was checked.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_vocabulary(path: &Path) -> Result<Arc<dyn minerva_engine::model::Vocabulary>, Error> {
+    let options = Options { devices: Some(Vec::new()), ..Options::new(path) };
+    let weights = Weights::load(&options, true, &mut |_| true)?;
+    let vocabulary =
+        Vocabulary::new(&weights).map_err(|cause| Error::Load { path: options.path.clone(), cause })?;
+    Ok(Arc::new(vocabulary))
 }
 
 /// What can be refused before anything is read.

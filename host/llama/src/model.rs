@@ -62,7 +62,10 @@ impl Llama {
     }
 
     pub(crate) fn unsupported(&self, operation: &'static str) -> model::Error {
-        model::Error::Unsupported { operation, architecture: self.info.architecture.clone() }
+        model::Error::Unsupported {
+            operation: operation.into(),
+            architecture: self.info.architecture.clone(),
+        }
     }
 }
 

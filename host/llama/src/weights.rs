@@ -18,8 +18,12 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// Reads a file. `progress` sees the part done, 0 to 1, and says whether to go on.
-    pub(crate) fn load(options: &Options, progress: &mut dyn FnMut(f32) -> bool) -> Result<Arc<Self>, Error> {
+    /// Reads a file, or its vocabulary alone. `progress` sees the part done, 0 to 1, and says whether to go on.
+    pub(crate) fn load(
+        options: &Options,
+        vocabulary_only: bool,
+        progress: &mut dyn FnMut(f32) -> bool,
+    ) -> Result<Arc<Self>, Error> {
         let backend = backend::backend()?;
         let path = &options.path;
         let open = |source| Error::Open { path: path.clone(), source };
@@ -45,7 +49,8 @@ impl Weights {
                 false
             }
         };
-        let (model, cause) = log::complaints(|| load_guarded(backend, options, &mut guarded));
+        let (model, cause) =
+            log::complaints(|| load_guarded(backend, options, vocabulary_only, &mut guarded));
         match (model, outcome) {
             (_, Outcome::Panicked(panic)) => resume_unwind(panic),
             (Some(model), _) => Ok(Arc::new(Self { model })),
@@ -105,6 +110,7 @@ enum Outcome {
 fn load_guarded(
     backend: &llama_cpp_2::llama_backend::LlamaBackend,
     options: &Options,
+    vocabulary_only: bool,
     progress: &mut (dyn FnMut(f32) -> bool + '_),
 ) -> Option<LlamaModel> {
     // SAFETY: only the lifetime changes. The one copy of this reference goes into `params`, which is dropped before
@@ -121,6 +127,7 @@ fn load_guarded(
     }
     let params = params
         .with_n_gpu_layers(options.gpu_layers.unwrap_or(0))
+        .with_vocab_only(vocabulary_only)
         .with_use_mmap(options.memory_map)
         .with_use_mlock(options.lock_memory)
         .with_progress_callback(progress);

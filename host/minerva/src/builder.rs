@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use minerva_engine::Options as EngineOptions;
 use minerva_engine::plugin::{Plugin, Plugins, Policy, SamplerPlugin};
+use minerva_isolate::Isolation;
 use minerva_llama::Options as LlamaOptions;
 use minerva_models::devices::Wish;
 use minerva_models::registry::{self, Registry, Served};
@@ -12,7 +13,7 @@ use minerva_wasm::{Folder, Options as WasmOptions};
 
 use crate::error::Error;
 use crate::host::{Host, Minerva};
-use crate::model::{Model, Planned};
+use crate::model::{Isolate, Model, Planned};
 
 /// Builds a [`Minerva`].
 #[must_use]
@@ -69,6 +70,13 @@ impl Builder {
     /// with as many layers as fit; the processor without one.
     pub fn gpu(mut self, wish: Wish) -> Self {
         self.model = self.model.gpu(wish);
+        self
+    }
+
+    /// Runs the model in a process of its own, so that what ends llama.cpp ends only that one, and it is started anew.
+    /// `program` is `minerva`, of this library's version; [`minerva_isolate`] says how another one can do it. Linux only.
+    pub fn isolate(mut self, program: impl Into<PathBuf>) -> Self {
+        self.model = self.model.isolate(Isolate::Always(Isolation::new(program)));
         self
     }
 

@@ -39,7 +39,7 @@ pub use builder::Builder;
 pub use error::Error;
 pub use host::{Host, Minerva};
 pub use memory::memory_for_models;
-pub use model::{Model, Planned};
+pub use model::{Isolate, Model, Planned};
 
 pub use minerva_engine as engine;
 pub use minerva_engine::Generation;
@@ -48,6 +48,7 @@ pub use minerva_engine::event::{Event, FinishReason, Finished, Usage};
 pub use minerva_engine::plugin::{Choice, OnFault};
 pub use minerva_engine::request::{Chat, GenerateRequest, Input, Message, Params};
 pub use minerva_engine::step::{Candidates, Step};
+pub use minerva_isolate as isolate;
 pub use minerva_llama as llama;
 pub use minerva_models as models;
 pub use minerva_models::registry::{Registry, Spec};

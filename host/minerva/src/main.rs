@@ -9,7 +9,11 @@ use std::process::ExitCode;
 use crate::config::{Command, Sources};
 
 fn main() -> ExitCode {
-    match run() {
+    // Before anything is read: a model's process has neither settings nor a configuration.
+    let mut arguments = std::env::args();
+    let is_model = arguments.nth(1).is_some_and(|first| first == minerva::isolate::COMMAND);
+    let ended = if is_model { command::isolated::run(arguments.next().as_deref()) } else { run() };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The causes behind a message are part of it only where they say something new.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use minerva_engine::recovery::Reload;
 use minerva_engine::{Engine, Options as EngineOptions};
+use minerva_isolate::Isolation;
 use minerva_llama::{Device, FlashAttention, Options as LlamaOptions};
 use minerva_models::devices::{Gpu, Plan, Wish, plan};
 use minerva_models::gguf::Gguf;
@@ -43,7 +44,21 @@ pub struct Model {
     llama: LlamaOptions,
     gpu: Wish,
     cpu_fallback: bool,
+    context_shrinks: bool,
+    isolate: Isolate,
     engine: EngineOptions,
+}
+
+/// When a model runs in a process of its own: what ends llama.cpp then ends that one, and it is started anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Isolate {
+    /// Never.
+    #[default]
+    Never,
+    /// Where layers of it run on a GPU, whose errors are those that end a process.
+    OnGpu(Isolation),
+    /// Always.
+    Always(Isolation),
 }
 
 impl Model {
@@ -57,6 +72,8 @@ impl Model {
             llama,
             gpu: Wish::default(),
             cpu_fallback: false,
+            context_shrinks: false,
+            isolate: Isolate::Never,
             engine,
         }
     }
@@ -96,6 +113,19 @@ impl Model {
     /// Whether the processor runs it where the device that was asked for is not there. Default: no, that is an error.
     pub fn cpu_fallback(mut self, falls_back: bool) -> Self {
         self.cpu_fallback = falls_back;
+        self
+    }
+
+    /// Whether its context may be halved, down to [`ladder::CONTEXT_LEAST`], where memory runs out while it is loaded.
+    /// Default: no, that is an error.
+    pub fn context_shrinks(mut self, shrinks: bool) -> Self {
+        self.context_shrinks = shrinks;
+        self
+    }
+
+    /// Says when it runs in a process of its own. Default: never, because it takes a program to start.
+    pub fn isolate(mut self, isolate: Isolate) -> Self {
+        self.isolate = isolate;
         self
     }
 
@@ -143,30 +173,53 @@ impl Model {
 
     /// Loads it, and says how.
     pub(crate) fn start(&self, progress: &mut Progress<'_>) -> Result<(Engine, LlamaOptions), Error> {
-        let Planned { mut llama, plan, .. } = self.plan()?;
+        let Planned { mut llama, plan, summary, .. } = self.plan()?;
         for reason in &plan.reasons {
             tracing::debug!("devices: {reason}");
         }
         let cpu = self.gpu.gpu == Gpu::Auto || self.cpu_fallback;
-        let allowed = Allowed { cpu, slots: self.slots.is_none() };
-        let model =
-            ladder::load(&mut llama, allowed, |options| minerva_llama::load(options, &mut *progress))?;
-        let reload = reload(&llama, allowed);
-        Ok((Engine::start_reloadable(Box::new(model), reload, self.engine.clone())?, llama))
+        let allowed = Allowed { cpu, slots: self.slots.is_none(), context: self.context_shrinks };
+        if allowed.context && llama.context == 0 {
+            llama.context = memory::default_context(&summary);
+        }
+        let model = ladder::load(&mut llama, allowed, |options| self.isolate.load(options, &mut *progress))?;
+        let reload = reload(&llama, allowed, self.isolate.clone());
+        Ok((Engine::start_reloadable(model, reload, self.engine.clone())?, llama))
+    }
+}
+
+impl Isolate {
+    /// Loads a model here, or in a process of its own.
+    fn load(
+        &self,
+        options: &LlamaOptions,
+        progress: &mut Progress<'_>,
+    ) -> Result<Box<dyn minerva_engine::model::Model>, minerva_llama::Error> {
+        let isolation = match self {
+            Self::Always(isolation) => Some(isolation),
+            Self::OnGpu(isolation) => {
+                Some(isolation).filter(|_| options.gpu_layers.is_some_and(|layers| layers > 0))
+            }
+            Self::Never => None,
+        };
+        Ok(match isolation {
+            Some(isolation) => Box::new(minerva_isolate::load(isolation, options, progress)?),
+            None => Box::new(minerva_llama::load(options, progress)?),
+        })
     }
 }
 
 /// Loads the model anew when its device failed: from its file, if that is still sound, with as many sequences as
 /// before, and with fewer layers on the GPU where memory ran out.
-fn reload(options: &LlamaOptions, allowed: Allowed) -> Reload {
-    let (mut options, allowed) = (options.clone(), Allowed { slots: false, ..allowed });
+fn reload(options: &LlamaOptions, allowed: Allowed, isolate: Isolate) -> Reload {
+    let (mut options, allowed) = (options.clone(), Allowed { slots: false, context: false, ..allowed });
     Box::new(move |error| {
         minerva_models::gguf::check(&options.path).map_err(|error| told(&error))?;
         if error.to_string().contains("out of memory") {
             ladder::shrink(&mut options, allowed);
         }
-        let model = ladder::load(&mut options, allowed, |options| minerva_llama::load(options, |_| true));
-        Ok(Box::new(model.map_err(|error| told(&error))?) as Box<dyn minerva_engine::model::Model>)
+        let model = ladder::load(&mut options, allowed, |options| isolate.load(options, &mut |_| true));
+        model.map_err(|error| told(&error))
     })
 }
 

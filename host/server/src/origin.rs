@@ -116,9 +116,9 @@ fn model_failure(error: &model::Error) -> Failure {
         model::Error::NoRoom { .. } => {
             Failure::unavailable("the model's cache is full; try again, or serve with a larger context")
         }
-        model::Error::Device(_) => {
-            Failure::unavailable("the device that runs the model failed or is out of memory; try again")
-        }
+        model::Error::Device(_) => Failure::unavailable(
+            "the device or the process that runs the model failed or is out of memory; try again",
+        ),
         model::Error::Unsupported { .. } => Failure::not_supported(error.to_string()),
         model::Error::Encode(_) => Failure::server("the text could not be tokenised"),
         _ => Failure::server("the model failed; the server's log has the details"),

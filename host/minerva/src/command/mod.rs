@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 mod fleet;
 mod follow;
+pub(crate) mod isolated;
 pub(crate) mod models;
 pub(crate) mod plugin;
 pub(crate) mod quantize;

@@ -1,15 +1,17 @@
 //! Which model, and how it runs: the same for every command that loads one.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use minerva::engine::dialect::Dialect;
 use minerva::engine::model::Pooling;
+use minerva::isolate::Isolation;
 use minerva::llama::{FlashAttention, KvType};
 use minerva::models::devices::{Gpu, Wish};
 use minerva::models::hub::Reference;
-use minerva::{Builder, Model};
+use minerva::{Builder, Isolate, Model};
 
 use super::{HubArguments, PluginArguments};
 use crate::command::pull::fetch;
@@ -50,6 +52,32 @@ pub(crate) struct ModelArguments {
     /// Where the device of --gpu is not there, use the processor instead of not starting
     #[arg(help_heading = "GPU", long)]
     pub cpu_fallback: bool,
+    /// Run the model in a process of its own, which is started anew when llama.cpp or a driver ends it; auto is where
+    /// layers run on a GPU. Linux only [default: auto]
+    #[arg(
+        help_heading = "GPU",
+        long,
+        env = "MINERVA_ISOLATE",
+        value_enum,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "on"
+    )]
+    pub isolate: Option<IsolateArgument>,
+    /// Seconds that a model's own process may be silent while it loads or decodes, before it is killed and started anew
+    #[arg(
+        help_heading = "GPU",
+        long,
+        env = "MINERVA_ISOLATE_TIMEOUT",
+        value_name = "SECONDS",
+        default_value_t = 300,
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    pub isolate_timeout: u64,
+    /// Where memory runs out while the model is loaded, halve its context, down to 512 tokens, instead of not starting
+    #[arg(help_heading = "GPU", long, env = "MINERVA_CONTEXT_SHRINK")]
+    pub context_shrink: bool,
     /// Layers to put on a GPU (-ngl) [default: as many as fit]
     #[arg(help_heading = "GPU", long, alias = "gpu-layers", env = "MINERVA_GPU_LAYERS", value_name = "N")]
     pub n_gpu_layers: Option<u32>,
@@ -131,6 +159,16 @@ pub(crate) enum Switch {
     Auto,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum IsolateArgument {
+    /// Always
+    On,
+    /// Never
+    Off,
+    /// Where layers run on a GPU
+    Auto,
+}
+
 /// llama-server's names for how tokens are pooled.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum PoolingArgument {
@@ -174,11 +212,21 @@ impl ModelArguments {
 
     /// A builder that loads just this.
     pub(crate) fn builder(&self, plugins: &PluginArguments, hub: &HubArguments) -> Result<Builder> {
-        let mut model = self.described()?;
-        if let Some(reference) = self.remote()? {
-            model = model.path(fetch(&reference, &hub.options(), &|| true)?);
-        }
-        Ok(plugins.apply(minerva::Minerva::builder())?.with_model(model))
+        Ok(plugins.apply(minerva::Minerva::builder())?.with_model(self.brought(hub)?))
+    }
+
+    /// The model, and how it is to run; one of the hub is pulled first.
+    pub(crate) fn brought(&self, hub: &HubArguments) -> Result<Model> {
+        let model = self.described()?;
+        Ok(match self.remote()? {
+            Some(reference) => model.path(fetch(&reference, &hub.options(), &|| true)?),
+            None => model,
+        })
+    }
+
+    /// Whether a process of its own was asked for.
+    pub(crate) fn is_isolated(&self) -> bool {
+        matches!(self.isolate, Some(IsolateArgument::On))
     }
 
     /// The model of the hub, if it is one.
@@ -186,6 +234,19 @@ impl ModelArguments {
         let of_path =
             self.model.as_deref().and_then(|path| path.to_str()).filter(|path| path.starts_with("hf:"));
         Ok(self.hf_repo.as_deref().or(of_path).map(str::parse).transpose()?)
+    }
+
+    /// When the model gets a process of its own: this program once more.
+    fn isolated(&self) -> Isolate {
+        // The program that runs, even where its file was replaced meanwhile.
+        let program = "/proc/self/exe".into();
+        let isolation = Isolation { program, timeout: Duration::from_secs(self.isolate_timeout) };
+        match self.isolate {
+            Some(IsolateArgument::Off) => Isolate::Never,
+            Some(IsolateArgument::On) => Isolate::Always(isolation),
+            _ if !minerva::isolate::IS_SUPPORTED => Isolate::Never,
+            _ => Isolate::OnGpu(isolation),
+        }
     }
 
     /// The model, and how it is to run.
@@ -242,7 +303,10 @@ impl ModelArguments {
             limit: limit.map_err(|error: String| anyhow!("--gpu-memory-limit: {error}"))?,
             layers: None,
         });
-        model = model.cpu_fallback(self.cpu_fallback);
+        model = model
+            .cpu_fallback(self.cpu_fallback)
+            .isolate(self.isolated())
+            .context_shrinks(self.context_shrink);
         let key_type = self.cache_type_k.as_deref().map(kv_type).transpose().context("--cache-type-k")?;
         let value_type = self.cache_type_v.as_deref().map(kv_type).transpose().context("--cache-type-v")?;
         Ok(model.llama(|llama| {
