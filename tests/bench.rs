@@ -71,6 +71,48 @@ fn the_engine_is_measured_beside_a_bare_loop() {
     assert!(text.contains("bare loop / engine") && text.contains("tokens_per_second"), "{text}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_process_of_its_own_is_measured_beside_none() {
+    let arguments = "engine --json --isolate --rounds 2 --sequences 2 --prompt-tokens 8 --tokens 12";
+    let report = bench(&arguments.split(' ').collect::<Vec<_>>());
+    measured(&report, 2, 2, &["tokens_per_second"]);
+    let titles: Vec<_> =
+        report["tables"].as_array().into_iter().flatten().map(|table| &table["title"]).collect();
+    assert_eq!(titles, ["2 sequences", "2 sequences, in a process of their own"]);
+}
+
+#[test]
+fn devices_are_measured_and_those_that_are_not_there_are_told_of() {
+    let arguments =
+        ["device", "--rounds", "1", "--sequences", "1,2", "--contexts", "64,256", "--tokens", "4"];
+    let report = bench(&[&arguments[..], &["--json"]].concat());
+    let rows = report["rows"].as_array().expect("rows");
+    let on_cpu: Vec<_> = rows.iter().filter(|row| row["device"] == "CPU").collect();
+    let shape = |row: &&Value| (row["context"].as_u64(), row["sequences"].as_u64(), row["layers"].as_u64());
+    let expected = [(64, 1), (64, 2), (256, 1), (256, 2)];
+    let expected = expected.map(|(context, sequences)| (Some(context), Some(sequences), Some(0)));
+    assert_eq!(on_cpu.iter().map(shape).collect::<Vec<_>>(), expected);
+    for row in &on_cpu {
+        for figure in ["prefill_tokens_per_second", "decode_tokens_per_second"] {
+            assert!(row[figure]["median"].as_f64() > Some(0.0), "{figure} of {row}");
+        }
+        if cfg!(target_os = "linux") {
+            assert!(row["peak_host_bytes"].as_u64() > Some(1 << 20), "{row}");
+        }
+    }
+    if rows.len() == on_cpu.len() {
+        let note = report["notes"][0].as_str().expect("why there are no others");
+        assert!(note.contains("(10, 40, all)") && note.contains("minerva doctor"), "{note}");
+    }
+    let text = run(&[&["bench"], &arguments[..], &["--layers", "0"]].concat());
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(
+        text.contains("peak MiB") && text.lines().filter(|line| line.starts_with("CPU")).count() == 4,
+        "{text}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_are_measured_beside_each_other() {
     let peer = Server::start(&["-np", "2"]);

@@ -11,6 +11,8 @@ use super::{HubArguments, ModelArguments, PluginArguments};
 pub(crate) enum BenchCommand {
     /// llama.cpp in a bare loop, the engine without HTTP, and the engine with a sampler plugin
     Engine(Box<EngineBench>),
+    /// The processor and the GPUs: layers on them, sequences, contexts, and the memory that each takes
+    Device(Box<DeviceBench>),
     /// Clients that ask one or two servers as fast as they are answered
     Http(HttpBench),
     /// What a long prompt that arrives does to streams, and they to it
@@ -69,6 +71,40 @@ pub(crate) struct EngineBench {
     pub plugins: PluginArguments,
     #[command(flatten)]
     pub hub: HubArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeviceBench {
+    /// Layers on a GPU; 0 is the processor, and all is as many as there are
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values = ["0", "10", "40", "all"], value_parser = layers)]
+    pub layers: Vec<u32>,
+    /// Sequences side by side
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [1, 4, 8, 16], value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub sequences: Vec<u32>,
+    /// Tokens of context of each sequence
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_values_t = [512, 2048, 8192], value_parser = clap::value_parser!(u32).range(32..))]
+    pub contexts: Vec<u32>,
+    /// Most tokens of each prompt; where the context holds fewer beside what is generated, it is these
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    pub prompt_tokens: u32,
+    /// Tokens that each sequence generates
+    #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u32).range(4..=30))]
+    pub tokens: u32,
+    #[command(flatten)]
+    pub rounds: RoundArguments,
+    #[command(flatten)]
+    pub model: ModelArguments,
+    #[command(flatten)]
+    pub hub: HubArguments,
+}
+
+/// A number of layers; all of them are more than any model has.
+fn layers(text: &str) -> Result<u32, String> {
+    if text == "all" {
+        Ok(u32::MAX)
+    } else {
+        text.parse().map_err(|_| "it is neither a number nor `all`".into())
+    }
 }
 
 #[derive(Debug, Args)]

@@ -24,7 +24,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use llama_server::Translated;
 use minerva::models::hub::Reference;
 
-pub(crate) use bench::{BenchCommand, EngineBench, HttpBench, LongPromptBench, PrefixBench, TargetArguments};
+pub(crate) use bench::{
+    BenchCommand, DeviceBench, EngineBench, HttpBench, LongPromptBench, PrefixBench, TargetArguments,
+};
 pub(crate) use definition::Setting;
 pub(crate) use hub::HubArguments;
 pub(crate) use layers::{Given, Origin, Resolved, Sources};

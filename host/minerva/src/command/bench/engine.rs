@@ -4,11 +4,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use futures::StreamExt;
-use minerva::engine::model::{Batch, Model as _, Token};
+use minerva::engine::model::{self, Batch, Token};
 use minerva::engine::plugin::Kind;
 use minerva::engine::request::Use;
-use minerva::llama::Llama;
-use minerva::{GenerateRequest, Input, Minerva, OnFault, Params};
+use minerva::{GenerateRequest, Input, Isolate, Minerva, Model, OnFault, Params};
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -24,17 +23,16 @@ pub(super) async fn run(arguments: &EngineBench) -> Result<Report> {
     let bar = progress_bar("loading the model");
     let context = arguments.prompt_tokens + arguments.tokens + 1;
     // Pulling and loading both block.
-    let build = || {
-        Ok(arguments
-            .model
-            .builder(&arguments.plugins, &arguments.hub)?
-            .slots(most)
-            .context(context)
-            .build()?)
+    let build = || -> Result<(Minerva, Option<Minerva>)> {
+        let model = arguments.model.brought(&arguments.hub)?.slots(most).context(context);
+        let host = |model: Model| -> Result<Minerva> {
+            Ok(arguments.plugins.apply(Minerva::builder())?.with_model(model).build()?)
+        };
+        let isolated = arguments.model.is_isolated().then(|| host(model.clone())).transpose()?;
+        Ok((host(model.isolate(Isolate::Never))?, isolated))
     };
-    let minerva = std::thread::scope(|threads| threads.spawn(build).join());
-    let minerva: Result<Minerva> = minerva.map_err(|_| anyhow::anyhow!("loading the model panicked"))?;
-    let minerva = minerva?;
+    let built = std::thread::scope(|threads| threads.spawn(build).join());
+    let (minerva, isolated) = built.map_err(|_| anyhow::anyhow!("loading the model panicked"))??;
     let sampler =
         arguments.sampler.as_deref().map(|named| plugin(&minerva, named, Kind::Sampler)).transpose()?;
     let sampler = sampler.and_then(|(plugin, args)| {
@@ -50,24 +48,34 @@ pub(super) async fn run(arguments: &EngineBench) -> Result<Report> {
     let mut tables = Vec::new();
     for (at, &sequences) in arguments.sequences.iter().enumerate() {
         let mut table = Table::new(format!("{sequences} sequences"), names.to_vec());
+        let compared = ["engine", "engine, isolated"].map(str::to_owned).to_vec();
+        let mut beside = Table::new(format!("{sequences} sequences, in a process of their own"), compared);
         for round in 0..rounds {
             let mut model = bare.take().context("the bare loop's model is lost")?;
             let (prompt, tokens) = (arguments.prompt_tokens, arguments.tokens);
             let looped = tokio::task::spawn_blocking(move || {
-                let figures = bare_loop(&mut model, sequences, prompt, tokens);
-                (model, figures)
+                let looped = bare_loop(model.as_mut(), sequences, prompt, tokens);
+                (model, looped)
             });
-            let (model, figures) = looped.await?;
+            let (model, looped) = looped.await?;
             bare = Some(model);
-            let mut measured = vec![figures?, engine(&minerva, arguments, sequences, None).await?];
+            let mut measured = vec![
+                looped?.figures(sequences, prompt, tokens),
+                engine(&minerva, arguments, sequences, None).await?,
+            ];
             if let Some(sampler) = &sampler {
                 measured.push(engine(&minerva, arguments, sequences, Some(sampler)).await?);
+            }
+            if let Some(isolated) = &isolated {
+                let own = engine(isolated, arguments, sequences, None).await?;
+                beside.rounds.push(vec![measured[1].clone(), own]);
             }
             table.rounds.push(measured);
             #[expect(clippy::cast_precision_loss, reason = "it moves a bar")]
             show_part(&bar, (at as f32 + (round + 1) as f32 / rounds as f32) / sizes as f32);
         }
         tables.push(table);
+        tables.extend(isolated.is_some().then_some(beside));
     }
     bar.finish_and_clear();
     let settings = json!({
@@ -93,14 +101,38 @@ fn rates(tokens: u32, whole_seconds: f64, decoded: f64, decode_seconds: f64) -> 
     ])
 }
 
-/// llama.cpp and a search for the best token, and nothing else.
-fn bare_loop(llama: &mut Llama, sequences: u32, length: u32, tokens: u32) -> Result<Figures> {
-    let (size, chunk) = (llama.info().vocabulary_size, llama.info().batch_tokens_max as usize);
+/// How long a bare loop took.
+pub(super) struct Looped {
+    pub prefill_seconds: f64,
+    pub decode_seconds: f64,
+    /// Calls that it took to decode one prompt.
+    calls: u32,
+}
+
+impl Looped {
+    fn figures(&self, sequences: u32, length: u32, tokens: u32) -> Figures {
+        let whole = self.prefill_seconds + self.decode_seconds;
+        let decoded = f64::from(sequences * (tokens - 1));
+        let mut figures = rates(sequences * tokens, whole, decoded, self.decode_seconds);
+        figures.insert("prompt_tokens_per_call", f64::from(length) / f64::from(self.calls));
+        figures.insert("tokens_per_decode_call", f64::from(sequences));
+        figures
+    }
+}
+
+/// A model and a search for the best token, and nothing else. The first token of each comes of its prompt.
+pub(super) fn bare_loop(
+    model: &mut dyn model::Model,
+    sequences: u32,
+    length: u32,
+    tokens: u32,
+) -> Result<Looped> {
+    let (size, chunk) = (model.info().vocabulary_size, model.info().batch_tokens_max as usize);
     let begun = Instant::now();
     let mut batch = Batch::default();
     let mut last = Vec::new();
     for slot in 0..sequences {
-        llama.remove(slot, 0)?;
+        model.remove(slot, 0)?;
         let prompt = prompt(slot, length, size);
         for (at, part) in prompt.chunks(chunk).enumerate() {
             batch.clear();
@@ -108,9 +140,9 @@ fn bare_loop(llama: &mut Llama, sequences: u32, length: u32, tokens: u32) -> Res
                 let position = u32::try_from(position)?;
                 batch.push(token, position, slot, position + 1 == length);
             }
-            llama.decode(&batch)?;
+            model.decode(&batch)?;
         }
-        last.push(best(llama.logits(0)));
+        last.push(best(model.logits(0)));
     }
     let prefilled = Instant::now();
     for step in 0..tokens - 1 {
@@ -118,18 +150,14 @@ fn bare_loop(llama: &mut Llama, sequences: u32, length: u32, tokens: u32) -> Res
         for (slot, &token) in (0..).zip(&last) {
             batch.push(token, length + step, slot, true);
         }
-        llama.decode(&batch)?;
-        last = (0..last.len()).map(|row| best(llama.logits(row))).collect();
+        model.decode(&batch)?;
+        last = (0..last.len()).map(|row| best(model.logits(row))).collect();
     }
-    let decoded = f64::from(sequences * (tokens - 1));
-    let (whole, decoding) = (begun.elapsed().as_secs_f64(), prefilled.elapsed().as_secs_f64());
-    let mut figures = rates(sequences * tokens, whole, decoded, decoding);
-    figures.insert(
-        "prompt_tokens_per_call",
-        f64::from(length) / f64::from(length.div_ceil(u32::try_from(chunk)?)),
-    );
-    figures.insert("tokens_per_decode_call", f64::from(sequences));
-    Ok(figures)
+    Ok(Looped {
+        prefill_seconds: prefilled.duration_since(begun).as_secs_f64(),
+        decode_seconds: prefilled.elapsed().as_secs_f64(),
+        calls: length.div_ceil(u32::try_from(chunk)?),
+    })
 }
 
 /// The likeliest token.

@@ -35,7 +35,7 @@ impl Spread {
         Some(Self { median: quantile(&values, 0.5), least, most })
     }
 
-    fn json(self) -> Value {
+    pub(super) fn json(self) -> Value {
         json!({ "median": self.median, "min": self.least, "max": self.most })
     }
 }

@@ -4,6 +4,7 @@
 //! What is told is the median of the rounds, and of a ratio its least and its greatest value too.
 
 mod client;
+mod device;
 mod engine;
 mod figures;
 mod http;
@@ -22,6 +23,15 @@ use figures::Table;
 pub(crate) fn run(command: BenchCommand) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let (is_json, found) = match command {
+        BenchCommand::Device(arguments) => {
+            let found = device::run(&arguments)?;
+            if arguments.rounds.json {
+                println!("{:#}", found.json());
+            } else {
+                print!("{found}");
+            }
+            return Ok(());
+        }
         BenchCommand::Engine(arguments) => {
             (arguments.rounds.json, runtime.block_on(engine::run(&arguments))?)
         }
