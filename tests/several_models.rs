@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Server, minerva, root, run, shown};
+use crate::harness::{PATIENCE, Server, minerva, plugins, root, run, shown};
 
 fn builtin() -> PathBuf {
     root().join("host/models/builtin/minerva-tiny.gguf")
@@ -118,6 +118,64 @@ async fn a_hangup_changes_the_keys_and_a_wrong_file_changes_nothing() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(!lets_in("old").await);
+    assert_eq!(server.terminate().await, Some(0));
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_brings_in_models_that_are_not_loaded_and_new_plugins() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = builtin();
+    let path = path.display();
+    let model =
+        |name: &str, more: &str| format!("[[models]]\nname = \"{name}\"\npath = \"{path}\"\n{more}\n");
+    let head = "[server]\nport = 0\n[performance]\nparallel = 1\n[model]\nctx_size = 512\n";
+    let at_first =
+        [head, &model("stays", "preload = true"), &model("goes", ""), &model("changes", "predict = 3")]
+            .concat();
+    let config = written(folder.path(), &at_first);
+    let server = Server::start_with(&["serve", "--config", &config]);
+    let names = async || {
+        let (_, list) = server.get("/v1/models").await;
+        let data = list["data"].as_array().expect("a list").clone();
+        let mut names: Vec<String> =
+            data.iter().map(|model| model["id"].as_str().expect("an id").to_owned()).collect();
+        names.sort();
+        names
+    };
+    let tokens = async |model: &str| {
+        let mut request = asking(model);
+        request.as_object_mut().expect("an object").remove("max_tokens");
+        let (status, answer) = server.post("/v1/chat/completions", &request).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["usage"]["completion_tokens"].as_u64()
+    };
+    assert_eq!(names().await, ["changes", "goes", "stays"]);
+    // One goes, one comes, one changes that is not loaded, one that is loaded would; and there is a plugin.
+    let plugin = plugins().join("min-p.wasm");
+    let then = [
+        head,
+        &model("stays", "preload = true\npredict = 2"),
+        &model("comes", "predict = 4\nsampler = [\"min-p\"]"),
+        &model("changes", "predict = 5"),
+        &format!("[[plugins]]\nname = \"min-p\"\npath = \"{}\"\n", plugin.display()),
+    ];
+    written(folder.path(), &then.concat());
+    server.signal("-HUP");
+    let begun = Instant::now();
+    while names().await != ["changes", "comes", "stays"] {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", names().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (_, listed) = server.get("/v1/plugins").await;
+    assert!(listed.to_string().contains("\"min-p\""), "{listed}");
+    assert_eq!((tokens("comes").await, tokens("changes").await), (Some(4), Some(5)));
+    assert!(tokens("stays").await > Some(2), "what is loaded stays as it is");
+    // Something wrong changes nothing.
+    written(folder.path(), &[head, &model("twin", ""), &model("twin", "")].concat());
+    server.signal("-HUP");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(names().await, ["changes", "comes", "stays"]);
     assert_eq!(server.terminate().await, Some(0));
 }
 

@@ -9,11 +9,11 @@ use minerva::engine::plugin::{Kind, Plugins};
 use minerva::models::discover::is_model;
 use minerva::models::hub::{Options, Reference};
 use minerva::models::registry::{Condition, Error, Health};
-use minerva::{Builder, Host, Model, Spec};
+use minerva::{Builder, Host, Model, Registry, Spec};
 
 use crate::command::pull::fetch;
 use crate::command::{progress_bar, show_part};
-use crate::config::{Origin, ServeArguments, Sources, model_name};
+use crate::config::{Origin, Section, ServeArguments, Sources, model_name};
 
 /// How often a load at the start is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -24,6 +24,8 @@ const FOLDER_MAX: usize = 1000;
 /// The models to serve.
 pub(super) struct Fleet {
     specs: Vec<Spec>,
+    /// The sections that they come from, by id.
+    sections: Vec<(String, Section)>,
     /// Those that come from the hub: which spec, what it is, and how it is to run.
     remote: Vec<(usize, Reference, Model)>,
     hub: Options,
@@ -33,12 +35,19 @@ pub(super) struct Fleet {
     is_single: bool,
 }
 
+/// The models that a server was told of.
+pub(super) struct Known {
+    ids: Vec<String>,
+    sections: Vec<(String, Section)>,
+}
+
 impl Fleet {
     /// A model that a flag or a variable names is served alone, with what a section of that name or file says of it.
     /// Without one it is the `[[models]]` and what is in the folder of models; and without these the built-in model.
     pub(super) fn of(sources: &Sources, arguments: &ServeArguments) -> Result<Self> {
         let mut fleet = Self {
             specs: Vec::new(),
+            sections: Vec::new(),
             remote: Vec::new(),
             hub: arguments.hub.options(),
             preloaded: Vec::new(),
@@ -63,6 +72,7 @@ impl Fleet {
                 of_section.model.hf_repo = section.values("hf-repo").first().cloned();
             }
             fleet.add(&of_section, &section.place)?;
+            fleet.sections.extend(fleet.specs.last().map(|spec| (spec.id.clone(), section.clone())));
         }
         if is_named && fleet.specs.is_empty() {
             fleet.add(arguments, "--model")?;
@@ -133,6 +143,75 @@ impl Fleet {
             self.specs.push(served);
         }
         Ok(())
+    }
+
+    /// What is known of the models, to tell later what changed.
+    pub(super) fn known(&self) -> Known {
+        Known {
+            ids: self.specs.iter().map(|spec| spec.id.clone()).collect(),
+            sections: self.sections.clone(),
+        }
+    }
+
+    /// Whether every model's default plugins are there.
+    pub(super) fn check(&self, plugins: &Plugins) -> Result<()> {
+        self.specs.iter().try_for_each(|spec| check_defaults(spec, plugins))
+    }
+
+    /// Brings in what changed since, as far as that can be while the server runs: a model that is loaded stays as it
+    /// is, and one of the hub is not pulled. Names what it leaves.
+    pub(super) fn change(self, known: &mut Known, registry: &Registry) {
+        let ids: Vec<String> = self.specs.iter().map(|spec| spec.id.clone()).collect();
+        known.ids.retain(|id| {
+            let stays = ids.contains(id) || !registry.forget(id);
+            if !stays {
+                tracing::info!(model = id, "the model `{id}` is not served any more");
+            } else if !ids.contains(id) {
+                tracing::warn!(
+                    model = id,
+                    "the model `{id}` is loaded, and stays until it is unloaded and SIGHUP comes again"
+                );
+            }
+            stays
+        });
+        for (at, spec) in self.specs.into_iter().enumerate() {
+            let id = spec.id.clone();
+            let section = |sections: &[(String, Section)]| {
+                sections.iter().find(|(of, _)| *of == id).map(|(_, section)| section.clone())
+            };
+            let (now, then) = (section(&self.sections), section(&known.sections));
+            let is_new = !known.ids.contains(&id);
+            let is_same = match (&now, &then) {
+                (Some(now), Some(then)) => now.is_like(then),
+                (now, then) => now.is_none() && then.is_none(),
+            };
+            if is_same && !is_new {
+                continue;
+            }
+            if self.remote.iter().any(|(place, _, _)| *place == at) {
+                tracing::warn!(model = id, "the model `{id}` comes from the hub: that takes a restart");
+                continue;
+            }
+            let changed = if is_new { registry.add(spec).map(|()| true) } else { registry.replace(spec) };
+            match changed {
+                Ok(true) => {
+                    let what = if is_new { "is served now" } else { "was changed" };
+                    tracing::info!(model = id, "the model `{id}` {what}");
+                    if self.preloaded.contains(&id) {
+                        let _ = registry.preload(&id);
+                    }
+                    known.ids.retain(|other| *other != id);
+                    known.ids.push(id.clone());
+                    known.sections.retain(|(other, _)| *other != id);
+                    known.sections.extend(now.map(|section| (id, section)));
+                }
+                Ok(false) => tracing::warn!(
+                    model = id,
+                    "the model `{id}` is loaded, and stays as it is until it is unloaded and SIGHUP comes again"
+                ),
+                Err(error) => tracing::error!(model = id, "the model `{id}` stays as it is: {error}"),
+            }
+        }
     }
 
     /// Loads the plugins, makes the models known, and loads those that are there from the start.

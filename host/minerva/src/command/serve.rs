@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::command::fleet::Fleet;
 use crate::command::follow;
-use crate::command::reload::Reload;
+use crate::command::reload::{self, Reload};
 use crate::config::{ServeArguments, Sources, log};
 
 /// Serves until it is told to stop.
@@ -45,19 +45,24 @@ async fn serve(sources: Sources, arguments: ServeArguments, log: log::Change) ->
     let (keys, admin) = (options.api_keys.clone(), options.admin.keys.clone());
     let exposed = !is_local(&arguments.host) && !arguments.allow_no_api_key;
     let fleet = Fleet::of(&sources, &arguments)?;
-    let reload = Reload::new(sources, keys, admin, log, exposed)?;
-    #[cfg(unix)]
-    reload.follow()?;
-    #[cfg(not(unix))]
-    drop(reload);
-
     // The address first: a port that is taken is better known before a long load. `/health` says 503 meanwhile.
     let builder = arguments.plugins.apply(minerva::Minerva::builder())?;
     let builder = builder.registry_options(arguments.registry_options());
     let registry = builder.registry();
     let app = App { models: Models::of(registry.clone()), plugins: builder.plugins(), options };
-    let is_secure = app.options.tls.is_some();
     let installer = std::sync::Arc::clone(&app.options.admin.installer);
+    let models = reload::Models {
+        known: fleet.known(),
+        registry: registry.clone(),
+        plugins: app.plugins.clone(),
+        installer: std::sync::Arc::clone(&installer),
+    };
+    let reload = Reload::new(sources, keys, admin, models, log, exposed)?;
+    #[cfg(unix)]
+    reload.follow()?;
+    #[cfg(not(unix))]
+    drop(reload);
+    let is_secure = app.options.tls.is_some();
     let address = Address::bind(&arguments.host, arguments.port).await?;
     let (started, start) = tokio::sync::oneshot::channel();
     // A thread of its own, which keeps the host until the server has drained.

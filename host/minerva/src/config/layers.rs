@@ -64,6 +64,14 @@ impl Section {
         self.layer.contains_key(&setting.flag)
     }
 
+    /// Whether it says what another one says, wherever that stands.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let said = |section: &Self| -> Vec<(String, Vec<String>)> {
+            section.layer.iter().map(|(flag, given)| (flag.clone(), given.values.clone())).collect()
+        };
+        said(self) == said(other)
+    }
+
     /// What it says of a flag.
     pub(crate) fn values(&self, flag: &str) -> &[String] {
         self.layer.get(flag).map_or(&[], |given| &given.values)

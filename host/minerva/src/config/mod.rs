@@ -29,7 +29,7 @@ pub(crate) use bench::{
 };
 pub(crate) use definition::Setting;
 pub(crate) use hub::HubArguments;
-pub(crate) use layers::{Given, Origin, Resolved, Sources};
+pub(crate) use layers::{Given, Origin, Resolved, Section, Sources};
 pub(crate) use model::{ModelArguments, kv_type, model_name};
 pub(crate) use plugin::{
     BenchArguments, BuildArguments, Language, NewArguments, PluginCommand, PluginKind, TestArguments,

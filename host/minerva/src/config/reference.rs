@@ -21,7 +21,10 @@ name. A list replaces the weaker one; it does not add to it. Switches take `=off
 variables (`LLAMA_ARG_CTX_SIZE`, …) are understood where Minerva's own are not set.
 
 SIGHUP reads the file again. What the tables mark with ↻ changes at once; for the rest the log says that it takes a
-restart. A file that is wrong changes nothing, and the log says why.
+restart. Of `[[models]]` and `models_dir` a model that is new is served, one that is gone or changed and is not loaded is
+forgotten or changed; one that is loaded stays as it is until it is unloaded and SIGHUP comes again, and one of the hub
+takes a restart. Of `[[plugins]]` what is new or comes from another file is loaded; what is gone stays. The log names each.
+A file that is wrong changes nothing, and the log says why.
 
 In a container: Kubernetes makes `MINERVA_PORT=tcp://…` for a service that is called `minerva`, which is no port. Give the
 service another name, or set `enableServiceLinks: false`.

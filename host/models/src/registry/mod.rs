@@ -134,6 +134,35 @@ impl Registry {
         Ok(())
     }
 
+    /// Changes what is known of a model that is not loaded and that nobody waits for. False: it is, or somebody does,
+    /// and nothing was changed.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such model, or one of the new names is another's.
+    pub fn replace(&self, spec: Spec) -> Result<bool, Error> {
+        let mut state = self.shared().lock();
+        let names = || std::iter::once(&spec.id).chain(&spec.aliases);
+        let others = || state.slots.iter().filter(|slot| slot.spec.id != spec.id);
+        if let Some(name) = names().find(|name| others().any(|slot| slot.spec.is_called(name))) {
+            return Err(Error::Taken { name: name.clone() });
+        }
+        let slot = state.slot_mut(&spec.id).ok_or_else(|| Error::unknown(&spec.id))?;
+        if !slot.is_at_rest() {
+            return Ok(false);
+        }
+        *slot = Slot::new(spec);
+        Ok(true)
+    }
+
+    /// Forgets a model that is not loaded and that nobody waits for. False: it is, or somebody does, or it is not known.
+    pub fn forget(&self, name: &str) -> bool {
+        let mut state = self.shared().lock();
+        let found = |slot: &Slot| slot.spec.is_called(name) && slot.is_at_rest();
+        let place = state.slots.iter().position(found);
+        place.map(|place| state.slots.remove(place)).is_some()
+    }
+
     /// Makes a model known that is running already, in place of the one with its id, which is returned if it was
     /// running. It is never unloaded: its engine is somebody else's.
     pub fn insert(&self, served: Served) -> Option<Arc<Served>> {

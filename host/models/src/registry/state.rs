@@ -140,6 +140,11 @@ impl Slot {
         }
     }
 
+    /// Whether it is neither loaded nor about to be.
+    pub(super) fn is_at_rest(&self) -> bool {
+        matches!(self.phase, Phase::Unloaded) && self.waiting == 0
+    }
+
     /// When it was last used, or loaded.
     pub(super) fn last_touched(&self) -> Option<Instant> {
         let loaded = self.phase.loaded()?;

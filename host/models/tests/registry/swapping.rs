@@ -46,3 +46,24 @@ async fn swapping_under_load_loses_no_request_and_keeps_no_model() {
     assert_eq!(loads, (a.begun() + b.begun()) as u64);
     assert!(loads - evictions(&registry) <= 1);
 }
+
+#[tokio::test]
+async fn a_model_is_forgotten_or_changed_while_it_is_not_loaded_and_only_then() {
+    let registry = Registry::default();
+    registry.add(Spec::new("one", Fake::of(1))).expect("a free name");
+    registry.add(Spec::new("two", Fake::of(1))).expect("a free name");
+    let changed = |alias: &str| {
+        let mut spec = Spec::new("one", Fake::of(1));
+        spec.aliases.push(alias.to_owned());
+        spec
+    };
+    assert!(registry.replace(changed("first")).expect("it is known"));
+    assert_eq!(registry.load("first").await.expect("its new name").id, "one");
+    assert!(!registry.replace(changed("second")).expect("it is known") && !registry.forget("one"));
+    registry.unload("one").await.expect("nobody uses it");
+    assert!(registry.replace(changed("second")).expect("it is known") && registry.entry("first").is_none());
+    assert!(matches!(registry.replace(changed("two")), Err(Error::Taken { name }) if name == "two"));
+    assert!(matches!(registry.replace(Spec::new("three", Fake::of(1))), Err(Error::Unknown { .. })));
+    assert!(registry.forget("one") && !registry.forget("one"));
+    assert_eq!(registry.entries().len(), 1);
+}
