@@ -56,17 +56,44 @@ fn words(command: &[String]) -> Vec<&str> {
     command.iter().map(String::as_str).collect()
 }
 
-/// What a plugin remembers, by the helpers of its SDK: a template that is `tests/remembering`'s.
-fn remembers(language: &str, folder: &Path, here: &dyn Fn(&[&str]) -> Command) {
-    typed(&mut here(&["plugin", "new", "remembering", "--kind", "template", "--lang", language]));
-    let project = folder.join("remembering");
+/// A project whose plugin is that of the same name in `tests/authoring`.
+fn written(
+    name: &str,
+    kind: &str,
+    language: &str,
+    folder: &Path,
+    here: &dyn Fn(&[&str]) -> Command,
+) -> PathBuf {
+    typed(&mut here(&["plugin", "new", name, "--kind", kind, "--lang", language]));
     let (file, place) = match language {
         "rust" => ("lib.rs".to_owned(), "src/lib.rs".to_owned()),
         "python" => ("plugin.py".to_owned(), "plugin.py".to_owned()),
         other => (format!("plugin.{other}"), format!("plugin.{other}")),
     };
-    let source = root().join("tests/remembering").join(file);
+    let source = root().join("tests/authoring").join(name).join(file);
+    let project = folder.join(name);
     std::fs::copy(source, project.join(place)).expect("the source is copied");
+    project
+}
+
+/// A sampler that uses what the host has for samplers, as its author found it in the pages: it keeps the laws, and says no
+/// digits.
+fn asks_the_host(language: &str, folder: &Path, here: &dyn Fn(&[&str]) -> Command) {
+    let project = written("calm", "sampler", language, folder, here);
+    typed(&mut here(&["plugin", "build", "calm"]));
+    let file = project.join("calm.wasm").display().to_string();
+    let said = typed(&mut here(&["plugin", "test", &file]));
+    for law in ["fork", "rollback", "memory"] {
+        assert!(said.lines().any(|line| line.contains("  ok ") && line.contains(law)), "{law}: {said}");
+    }
+    let plugin = format!("calm={file}");
+    let said = typed(&mut here(&["run", "--plugin", &plugin, "--sampler", "calm", "What is 2 plus 3?"]));
+    assert!(!said.is_empty() && !said.contains(|c: char| c.is_ascii_digit()), "{said}");
+}
+
+/// What a plugin remembers, by the helpers of its SDK.
+fn remembers(language: &str, folder: &Path, here: &dyn Fn(&[&str]) -> Command) {
+    let project = written("remembering", "template", language, folder, here);
     // Where the toolchain links what is used, nothing has to be said.
     if matches!(language, "python" | "js" | "ts") {
         let manifest = project.join("plugin.json");
@@ -94,6 +121,17 @@ fn remembers(language: &str, folder: &Path, here: &dyn Fn(&[&str]) -> Command) {
     }
 }
 
+/// A project of C in which the plugin is C++.
+fn in_cpp(folder: &Path, here: &dyn Fn(&[&str]) -> Command) {
+    typed(&mut here(&["plugin", "new", "words", "--kind", "stream", "--lang", "c"]));
+    let project = folder.join("words");
+    std::fs::remove_file(project.join("plugin.c")).expect("it goes");
+    let source = root().join("tests/authoring/words/plugin.cpp");
+    std::fs::copy(source, project.join("plugin.cpp")).expect("the source is copied");
+    typed(&mut here(&["plugin", "build", "words"]));
+    assert!(typed(&mut here(&["plugin", "test", "words/words.wasm"])).contains("chunks"));
+}
+
 #[test]
 fn samples_in_rust() {
     // What the projects depend on is there once the tree's own plugins are built; nothing is fetched.
@@ -107,6 +145,7 @@ fn samples_in_rust() {
     for kind in ["sampler", "template", "stream"] {
         from_new_to_an_answer("rust", kind, &here);
     }
+    asks_the_host("rust", folder.path(), &here);
     remembers("rust", folder.path(), &here);
     typed(offline(Command::new("cargo").arg("test")).current_dir(folder.path().join("my-sampler")));
 }
@@ -143,7 +182,11 @@ fn samples(language: &str, kinds: &[&str], install: impl Fn(&Path) -> Result<Pat
     for kind in if required { &["sampler", "template", "stream"][..] } else { kinds } {
         from_new_to_an_answer(language, kind, &here);
     }
+    if required && language == "c" {
+        in_cpp(folder.path(), &here);
+    }
     if required || kinds.len() == 3 {
+        asks_the_host(language, folder.path(), &here);
         remembers(language, folder.path(), &here);
     }
 }

@@ -206,7 +206,7 @@ typedef struct {
     bool full_row;
     /** It calls `minerva_summarize`, `minerva_top` or `minerva_at`. */
     bool reads_row;
-    /** `fork` works; where the state is plain bytes without pointers, there is no need to write it. */
+    /** `fork` works; where the state has no pointers, sets and grammars, there is no need to write it. */
     bool can_fork;
     /** `rollback` works; where nothing is remembered between tokens, there is no need to write it. */
     bool can_rollback;
@@ -218,12 +218,12 @@ typedef struct {
     void (*advance)(void *self, minerva_tokens committed);
     /** Without it nothing is seen, and all is commanded in `advance`: the tier `plan`. */
     minerva_choice (*pick)(void *self, minerva_candidates cut);
-    /** `copy` holds the same bytes as `self`: give it memory of its own where those are pointers. */
+    /** `copy` holds the same bytes as `self`: give it its own of what is allocated, and of sets and grammars. */
     bool (*fork)(const void *self, void *copy);
     bool (*rollback)(void *self, uint32_t count);
     /** JSON text for the response's metadata, allocated, or NULL. */
     char *(*close)(void *self);
-    /** Frees what the state points to. */
+    /** Frees what the state points to, and drops its sets and grammars. */
     void (*drop)(void *self);
 } minerva_sampler;
 

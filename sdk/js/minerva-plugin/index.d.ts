@@ -50,8 +50,8 @@ export class Sampler<Args = Record<string, unknown>> {
   advance(committed: Token[]): void;
   /** Chooses: a token; an array of candidates, one of which the host draws; or null for whatever comes next. */
   pick(ids: Token[], logits: number[]): Token | Token[] | null;
-  /** A second one that goes on as this one would. */
-  fork(): this;
+  /** A second one that goes on as this one would. A deep copy, unless you write it: sets and grammars cannot be copied so. */
+  fork(): Sampler<Args>;
   /** Takes back the last `count` committed tokens. */
   rollback(count: number): void;
   /** What is returned, unless it is null, goes into the response's metadata, as JSON. */

@@ -62,7 +62,7 @@ export class Sampler {
     return null;
   }
 
-  /** A second one that goes on as this one would. */
+  /** A second one that goes on as this one would: a deep copy. Sets and grammars cannot be copied so: make it yourself. */
   fork() {
     return deepCopy(this);
   }

@@ -94,7 +94,7 @@ class Sampler:
         """Chooses: a token; a list of candidates, one of which the host draws; or None for whatever comes next."""
 
     def fork(self) -> "Sampler":
-        """A second one that goes on as this one would."""
+        """A second one that goes on as this one would: a deep copy. Sets and grammars cannot be copied so: make it yourself."""
         return copy.deepcopy(self)
 
     def rollback(self, count: int) -> None:

@@ -32,7 +32,8 @@ pub(crate) use hub::HubArguments;
 pub(crate) use layers::{Given, Origin, Resolved, Section, Sources};
 pub(crate) use model::{ModelArguments, kv_type, model_name};
 pub(crate) use plugin::{
-    BenchArguments, BuildArguments, Language, NewArguments, PluginCommand, PluginKind, TestArguments,
+    BenchArguments, BuildArguments, CheckArguments, Language, NewArguments, PluginCommand, PluginKind,
+    TestArguments,
 };
 pub(crate) use plugins::{CacheArgument, PluginArguments, set_limits};
 pub(crate) use reference::{literal, page, template};

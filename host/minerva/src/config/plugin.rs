@@ -13,17 +13,7 @@ pub(crate) enum PluginCommand {
     /// Builds a project to a component
     Build(BuildArguments),
     /// Says what a component is, what it asks for, and whether it would load
-    Check {
-        /// The component
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// Grant plugins the whole row of logits
-        #[arg(long)]
-        allow_full_row: bool,
-        /// What they may use, as for serve: memory=32MiB, min-p:pick=5ms; may be repeated
-        #[arg(long = "plugin-limit", value_name = "[NAME:]LIMIT=VALUE", value_delimiter = ',')]
-        limits: Vec<String>,
-    },
+    Check(CheckArguments),
     /// Holds components against the laws of plugins
     Test(TestArguments),
     /// Measures what a component's calls take
@@ -53,6 +43,21 @@ pub(crate) struct BuildArguments {
     /// Fetch nothing: where the toolchain is missing, say how it is installed
     #[arg(long)]
     pub offline: bool,
+    #[command(flatten)]
+    pub cache: CacheArgument,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// The component
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Grant plugins the whole row of logits
+    #[arg(long)]
+    pub allow_full_row: bool,
+    /// What they may use, as for serve: memory=32MiB, min-p:pick=5ms; may be repeated
+    #[arg(long = "plugin-limit", value_name = "[NAME:]LIMIT=VALUE", value_delimiter = ',')]
+    pub limits: Vec<String>,
     #[command(flatten)]
     pub cache: CacheArgument,
 }

@@ -47,6 +47,7 @@ pub(crate) struct PluginArguments {
 }
 
 #[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Plugin")]
 pub(crate) struct CacheArgument {
     /// Where compiled plugins are kept; off is nowhere [default: minerva/plugins in the user's cache folder]
     #[arg(long = "plugin-cache", env = "MINERVA_PLUGIN_CACHE", value_name = "DIR")]

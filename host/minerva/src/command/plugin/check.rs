@@ -1,15 +1,16 @@
 //! `minerva plugin check`: says what components are, and whether they would load.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use minerva::wasm::{Inspection, Options, Runtime};
 
-use crate::config::set_limits;
+use crate::config::{CheckArguments, set_limits};
 
 /// Checks files, one after another.
-pub(crate) fn run(files: &[PathBuf], allow_full_row: bool, limits: &[String]) -> Result<()> {
-    let mut options = Options { full_row: allow_full_row, ..Options::default() };
+pub(crate) fn run(arguments: &CheckArguments) -> Result<()> {
+    let CheckArguments { files, allow_full_row, limits, cache } = arguments;
+    let mut options = Options { full_row: *allow_full_row, cache: cache.folder(), ..Options::default() };
     set_limits(&mut options, limits)?;
     let runtime = Runtime::new(options)?;
     let mut failed = 0;

@@ -15,7 +15,7 @@ pub(crate) fn run(command: PluginCommand) -> Result<()> {
     match command {
         PluginCommand::New(arguments) => new::run(&arguments),
         PluginCommand::Build(arguments) => build::run(&arguments),
-        PluginCommand::Check { files, allow_full_row, limits } => check::run(&files, allow_full_row, &limits),
+        PluginCommand::Check(arguments) => check::run(&arguments),
         PluginCommand::Test(arguments) => test::run(&arguments),
         PluginCommand::Bench(arguments) => bench::run(&arguments),
     }

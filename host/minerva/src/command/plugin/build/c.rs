@@ -1,4 +1,5 @@
-//! C: bindings for the project's world, zig's C compiler, and the core module made a component.
+//! C, C++ and objects of other languages: bindings for the world, zig as compiler and linker, and the core module made a
+//! component.
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,9 @@ use super::project::{Project, Tool, WORLD};
 
 const ZIG: Tool = Tool { name: "zig", own: ".venv/bin/python-zig" };
 
+/// What files in C++ end in.
+const CPP: &[&str] = &["cc", "cpp", "cxx"];
+
 /// What a core module has for its stack, at the lower end of its memory, so that overflow traps.
 const STACK: &str = "-Wl,-z,stack-size=131072";
 
@@ -22,9 +26,8 @@ pub(super) fn build(project: &Project, world: &Path, component: &Path) -> Result
     let core = between.join("core.wasm");
     compile(project, between, &core)?;
     let module = std::fs::read(&core).with_context(|| format!("{} cannot be read", core.display()))?;
-    let encoded = encode(&module).with_context(|| {
-        format!("{} cannot be made a component; does it define `plugin`?", project.folder.display())
-    })?;
+    let folder = project.folder.display();
+    let encoded = encode(&module).with_context(|| format!("{folder} cannot be made a component"))?;
     std::fs::write(component, encoded).with_context(|| format!("{} cannot be written", component.display()))
 }
 
@@ -45,12 +48,21 @@ fn bindings(world: &Path, into: &Path) -> Result<()> {
 fn compile(project: &Project, between: &Path, core: &Path) -> Result<()> {
     let folder = project.folder.canonicalize()?;
     let files = std::fs::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut sources: Vec<PathBuf> =
-        files.filter(|path| path.extension().is_some_and(|extension| extension == "c")).collect();
+    let is = |path: &Path, wanted: &[&str]| {
+        path.extension().is_some_and(|extension| wanted.iter().any(|wanted| extension == *wanted))
+    };
+    let mut sources: Vec<PathBuf> = files.filter(|path| is(path, &["c", "o"]) || is(path, CPP)).collect();
     sources.sort();
+    // In a plugin that refuses exceptions and run-time types, C++ is C with a larger library.
+    let compiler: &[&str] = if sources.iter().any(|path| is(path, CPP)) {
+        &["c++", "-fno-exceptions", "-fno-rtti", "-Wno-missing-designated-field-initializers"]
+    } else {
+        &["cc", "-std=c17"]
+    };
     let said = project.run(&ZIG, |command| {
         command
-            .args(["cc", "--target=wasm32-wasi", "-mexec-model=reactor", "-std=c17", "-O2", "-s"])
+            .args(compiler)
+            .args(["--target=wasm32-wasi", "-mexec-model=reactor", "-O2", "-s"])
             .args(["-Wall", "-Wextra", "-Wno-unused-parameter", STACK])
             .arg("-I")
             .arg(between)

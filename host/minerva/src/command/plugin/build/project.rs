@@ -90,7 +90,9 @@ impl Project {
         let said = [made.stdout, made.stderr].concat();
         let said = String::from_utf8_lossy(&said).into_owned();
         if !made.status.success() {
-            bail!("{name} could not build {}:\n{}", self.folder.display(), said.trim());
+            let missing = !self.store && said.contains("minerva:plugin/store");
+            let hint = if missing { "\nto use the store, say \"store\": true in plugin.json" } else { "" };
+            bail!("{name} could not build {}:\n{}{hint}", self.folder.display(), said.trim());
         }
         Ok(said)
     }
