@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use minerva_engine::embedding::{Embedding, Text};
 use minerva_engine::model::{Embeds, Pooling};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admission::{Admission, ending};
@@ -12,7 +13,8 @@ use crate::failure::Failure;
 use crate::origin::Origin;
 
 /// OpenAI's count of tokens, where none are generated.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EmbeddingUsage")]
 pub(crate) struct Usage {
     prompt_tokens: u32,
     total_tokens: u32,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Why a request fails, as its client is told.
@@ -80,7 +81,8 @@ impl Kind {
 pub(crate) struct ErrorType(pub(crate) &'static str);
 
 /// What some failures say beside the message, for programs to read.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
+#[schemars(rename = "ErrorExtra")]
 struct Extra {
     #[serde(skip_serializing_if = "Option::is_none")]
     plugin: Option<String>,
@@ -94,13 +96,27 @@ struct Extra {
     n_ctx: Option<u32>,
 }
 
+/// The body of an error response in Anthropic's dialect.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct AnthropicError<'a> {
+    r#type: &'static str,
+    error: AnthropicErrorObject<'a>,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct AnthropicErrorObject<'a> {
+    r#type: &'static str,
+    message: &'a str,
+}
+
 /// The body of an error response, and the data of an error event.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Error")]
 pub(crate) struct ErrorBody<'a> {
     error: ErrorObject<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ErrorObject<'a> {
     code: u16,
     message: &'a str,
@@ -287,7 +303,7 @@ impl Failure {
     }
 
     /// What the client of Anthropic's dialect is told.
-    pub(crate) fn anthropic_body(&self) -> impl Serialize + use<'_> {
+    pub(crate) fn anthropic_body(&self) -> AnthropicError<'_> {
         let r#type = match self.0.kind {
             Kind::Invalid | Kind::Method | Kind::NotSupported => "invalid_request_error",
             Kind::Authentication => "authentication_error",
@@ -299,7 +315,7 @@ impl Failure {
             Kind::Unavailable => "overloaded_error",
             Kind::Timeout | Kind::SlowBody => "timeout_error",
         };
-        serde_json::json!({"type": "error", "error": {"type": r#type, "message": self.0.message}})
+        AnthropicError { r#type: "error", error: AnthropicErrorObject { r#type, message: &self.0.message } }
     }
 
     /// The `error` of a response that failed on its way.

@@ -3,15 +3,35 @@
 use axum::Json;
 use axum::extract::State;
 use minerva_models::registry;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::admission::{Lifecycle, Phase, ending};
 use crate::app::Models;
 use crate::failure::Failure;
+use crate::openapi::{Operation, Schemas};
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Health {
     status: &'static str,
+}
+
+/// What the document says of `GET /live`.
+pub(crate) fn describe_live(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("operations", "Whether the process serves at all").answers(schemas.answer::<Health>())
+}
+
+/// What the document says of `GET /health`.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    let operation =
+        Operation::new("operations", "Whether a model is loaded, or could be when it is asked for");
+    operation.answers(schemas.answer::<Health>()).fails(&[503])
+}
+
+/// What the document says of `GET /ready`.
+pub(crate) fn describe_ready(schemas: &mut Schemas<'_>) -> Operation {
+    let operation = Operation::new("operations", "Whether requests are let in");
+    operation.answers(schemas.answer::<Health>()).fails(&[503])
 }
 
 /// `GET /live`: 200 while the process serves at all.

@@ -36,6 +36,7 @@ mod llama_server;
 mod metrics;
 mod models;
 mod openai;
+mod openapi;
 mod plugins;
 
 mod admission;

@@ -19,10 +19,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use serde_json::json;
 
 use crate::app::{MetricsCompat, Models, Options, ServedModel};
 use crate::failure::Failure;
 use crate::models::metrics::ModelFigures;
+use crate::openapi::{Operation, Schemas};
 use crate::plugins::metrics::PluginFigures;
 
 /// OpenMetrics text, which Prometheus asks for first.
@@ -80,6 +82,14 @@ type Counters = Family<Labels, Counter<u64, AtomicU64>>;
 
 /// A name, what it means, and where it is read.
 type Figure<T> = (&'static str, &'static str, fn(&Status) -> T);
+
+/// What the document says of it.
+pub(crate) fn describe(_: &mut Schemas<'_>) -> Operation {
+    let text = json!({"type": "string"});
+    let operation =
+        Operation::new("operations", "Load, totals and times of every model and plugin, for Prometheus");
+    operation.answers_as(200, TEXT, text).fails(&[500])
+}
 
 /// Every model's load and totals, and every plugin's.
 pub(crate) async fn scrape(

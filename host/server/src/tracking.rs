@@ -105,7 +105,7 @@ mod tests {
         async fn panics() {
             panic!("at /home/someone/main.rs:3");
         }
-        let shared = Shared::new(App::default());
+        let shared = Shared::new(App::default(), Vec::new());
         let router = Router::new().route("/", get(panics)).layer(from_fn_with_state(shared, track));
         let response = router.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);

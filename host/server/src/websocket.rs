@@ -31,6 +31,7 @@ use crate::admission::{Admission, ending};
 use crate::cors::Cors;
 use crate::failure::Failure;
 use crate::openai::chat;
+use crate::openapi::{Operation, Schemas};
 use crate::router::Shared;
 use crate::tracking::RequestId;
 
@@ -40,6 +41,17 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 type Io = TokioIo<Upgraded>;
 type Reader = WebSocketRead<ReadHalf<Io>>;
 type Writer = Mutex<WebSocketWrite<WriteHalf<Io>>>;
+
+/// What the document says of it.
+pub(crate) fn describe(_: &mut Schemas<'_>) -> Operation {
+    Operation::new("chat", "Answers a conversation over a WebSocket")
+        .description(
+            "The client sends the body of a chat as one message, and gets the chunks that server-sent events would \
+             bring, a text frame each, and `[DONE]` at the end.",
+        )
+        .switches("a WebSocket")
+        .fails(&[400, 403, 503])
+}
 
 /// Turns the connection into a WebSocket.
 pub(crate) async fn stream(

@@ -14,6 +14,7 @@ use minerva_engine::model::Pooling;
 use serde_json::Value;
 
 use crate::fixture::{Fixture, embedding_fixture, fixture, post, send};
+use crate::openapi::{Document, Exchange};
 use crate::plugins::SECRET;
 
 #[tokio::test]
@@ -36,6 +37,7 @@ async fn check(folder: &str, at_least: usize, fixture: Fixture) {
     let files = files(&root);
     assert!(files.len() >= at_least, "only {} cases were found", files.len());
     let router = minerva_server::router(fixture.app);
+    let mut document = Document::of(&router).await;
     let mut wrong = Vec::new();
     for file in files {
         let name = file.strip_prefix(&root).unwrap().display().to_string();
@@ -43,7 +45,20 @@ async fn check(folder: &str, at_least: usize, fixture: Fixture) {
         let (request, expected) =
             text.split_once("\n=== ").unwrap_or_else(|| panic!("{name} expects nothing"));
         let (status, expected) = expected.split_once('\n').unwrap();
-        let (actual_status, _, actual) = send(&router, parse(request)).await;
+        let (head, body) = request.split_once("\n\n").unwrap_or((request, ""));
+        let (method, path) = head.lines().next().unwrap().split_once(' ').unwrap();
+        let (actual_status, headers, actual) = send(&router, parse(request)).await;
+        let exchange = Exchange {
+            method,
+            path,
+            request: body,
+            status: actual_status,
+            content_type: headers["content-type"].to_str().unwrap(),
+            answer: &actual,
+        };
+        if let Err(complaint) = document.check(exchange) {
+            wrong.push(format!("{name} is not what the document says: {complaint}"));
+        }
         let words: Vec<&str> = SECRET.split(' ').collect();
         let leaks = words.iter().any(|word| word.len() > 3 && actual.contains(word));
         let matches = if expected.trim_start().starts_with("data: ") {
@@ -78,6 +93,7 @@ async fn damaged_bodies_are_never_the_servers_mistake() {
 async fn damage_all(mut random: Random) {
     let fixture = fixture();
     let router = minerva_server::router(fixture.app);
+    let mut document = Document::of(&router).await;
     for file in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")) {
         let text = std::fs::read_to_string(&file).unwrap();
         // The plugins that fail on purpose do so here too.
@@ -94,6 +110,15 @@ async fn damage_all(mut random: Random) {
             let is_fine =
                 status.is_success() || status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED;
             assert!(is_fine, "{path} {shown}: {status} {answer}");
+            let exchange = Exchange {
+                method: "POST",
+                path,
+                request: &shown,
+                status,
+                content_type: headers["content-type"].to_str().unwrap(),
+                answer: &answer,
+            };
+            assert_eq!(document.check(exchange), Ok(()), "{path} {shown}");
             if !status.is_success() {
                 assert_eq!(headers["content-type"], "application/json", "{path} {shown}");
                 assert!(json(&answer)["error"]["message"].is_string(), "{path} {shown}: {answer}");

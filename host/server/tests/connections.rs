@@ -134,7 +134,7 @@ async fn an_error_after_the_first_event_is_the_last_event() {
 
 #[tokio::test]
 async fn a_silent_stream_is_kept_alive() {
-    let mut fixture = fixture_with(Duration::from_millis(150), minerva_engine::Options::default());
+    let mut fixture = fixture_with(Duration::from_millis(500), minerva_engine::Options::default());
     fixture.app.options.sse_ping_interval = Some(Duration::from_millis(30));
     let server = start(&fixture).await;
     let mut socket = send(server.address, FOR_EVER).await;

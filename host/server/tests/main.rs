@@ -7,6 +7,7 @@ mod faults;
 mod fixture;
 mod limits;
 mod models;
+mod openapi;
 mod plugins;
 mod slot_files;
 mod slow_clients;

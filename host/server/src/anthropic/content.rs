@@ -1,21 +1,25 @@
 //! A conversation in Anthropic's form: messages of blocks, and tools.
 
 use minerva_engine::request::{Content, Message, ToolCall};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::failure::Failure;
 use crate::json::Object;
 use crate::nearest;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicRequestMessage")]
 pub(super) struct WireMessage {
+    #[schemars(extend("enum" = ["user", "assistant"]))]
     role: String,
     content: Blocks,
 }
 
 /// A string, or an array of blocks.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicRequestBlocks")]
 #[serde(untagged, expecting = "a string or an array of blocks")]
 pub(super) enum Blocks {
     Text(String),
@@ -23,23 +27,27 @@ pub(super) enum Blocks {
 }
 
 /// A block of any type; which fields it needs depends on the type.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicRequestBlock")]
 pub(super) struct Block {
+    #[schemars(extend("enum" = ["text", "thinking", "redacted_thinking", "tool_use", "tool_result"]))]
     r#type: String,
     text: Option<String>,
     thinking: Option<String>,
     id: Option<String>,
     name: Option<String>,
-    input: Option<Value>,
+    input: Option<Map<String, Value>>,
     tool_use_id: Option<String>,
     content: Option<Box<Blocks>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicTool")]
 pub(super) struct WireTool {
     name: String,
     description: Option<String>,
     input_schema: Option<Value>,
+    #[schemars(extend("enum" = ["custom", null]))]
     r#type: Option<String>,
 }
 
@@ -106,7 +114,7 @@ impl WireMessage {
                 "tool_use" => message.tool_calls.push(ToolCall {
                     id: required(block.id, &path, "id")?,
                     name: required(block.name, &path, "name")?,
-                    arguments: block.input.unwrap_or_else(|| json!({})).to_string(),
+                    arguments: Value::Object(block.input.unwrap_or_default()).to_string(),
                 }),
                 "tool_result" => {
                     let id = required(block.tool_use_id, &path, "tool_use_id")?;

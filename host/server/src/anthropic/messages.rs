@@ -4,30 +4,34 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use minerva_engine::request::{Chat, Grammar, Input};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::content::{self, Blocks, WireMessage, WireTool};
-use super::reply::{Answer, Head};
-use super::stream::Streaming;
+use super::reply::{Answer, Head, Message};
+use super::stream::{Said, Streaming};
 use crate::admission::Admission;
 use crate::app::ServedModel;
 use crate::body::RawBody;
-use crate::failure::Failure;
+use crate::failure::{AnthropicError, Failure};
 use crate::generation;
 use crate::json::{self, Object};
 use crate::openai::tools::ToolChoice;
 use crate::openai::{common, grammar};
+use crate::openapi::{Dialect, Operation, Part, Schemas};
 use crate::origin::Origin;
 use crate::router::Shared;
 use crate::sse;
 use crate::tracking::RequestId;
 
 /// The fields that are Anthropic's own. `max_tokens`, `temperature` and their kind are called as everywhere.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Body {
+    #[schemars(length(min = 1))]
     messages: Vec<Object<WireMessage>>,
     system: Option<Blocks>,
+    /// Texts that end the answer.
     stop_sequences: Option<Vec<String>>,
     tools: Option<Vec<Object<WireTool>>>,
     tool_choice: Option<Object<WireToolChoice>>,
@@ -35,16 +39,49 @@ struct Body {
     chat_template_kwargs: Option<Map<String, Value>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicToolChoice")]
 struct WireToolChoice {
+    #[schemars(extend("enum" = ["auto", "any", "tool", "none"]))]
     r#type: String,
     name: Option<String>,
     disable_parallel_tool_use: Option<bool>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "AnthropicThinking")]
 struct Thinking {
+    #[schemars(extend("enum" = ["enabled", "adaptive", "disabled"]))]
     r#type: String,
+}
+
+/// What the document says of it.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("chat", "Answers a conversation, in Anthropic's words")
+        .takes(request(schemas), example())
+        .answers(schemas.answer::<Message>())
+        .streams(schemas.event::<Said<'static>, AnthropicError<'static>>())
+        .runs_a_model()
+        .dialect(Dialect::Anthropic)
+}
+
+/// What the document says of counting.
+pub(crate) fn describe_count(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("chat", "Counts the tokens of a conversation's prompt, in Anthropic's words")
+        .takes(request(schemas), example())
+        .answers(schemas.answer::<TokenCount>())
+        .runs_a_model()
+        .dialect(Dialect::Anthropic)
+}
+
+fn request(schemas: &mut Schemas<'_>) -> Value {
+    // Its own fields are last: it has `tools` of its own.
+    let own: [Part; 2] = [common::ONE_ANSWER, Body::json_schema];
+    schemas.body("AnthropicRequest", &[&common::PARTS, &own[..]].concat())
+}
+
+fn example() -> Value {
+    json!({"messages": [{"role": "user", "content": "What is a plugin?"}], "max_tokens": 16})
 }
 
 /// Answers a conversation.
@@ -93,7 +130,8 @@ async fn answer(
     Ok(Json(answer.into_message(&head)).into_response())
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AnthropicTokenCount")]
 struct TokenCount {
     input_tokens: usize,
 }

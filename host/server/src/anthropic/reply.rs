@@ -1,6 +1,7 @@
 //! A whole message.
 
 use minerva_engine::event::{Event, FinishReason, Finished, ToolDelta};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -14,7 +15,8 @@ pub(super) struct Head {
 }
 
 /// A message of the assistant's.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AnthropicMessage")]
 pub(super) struct Message {
     id: String,
     r#type: &'static str,
@@ -27,7 +29,8 @@ pub(super) struct Message {
 }
 
 /// A block of a message; empty where it only begins.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AnthropicBlock")]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Block {
     Text {
@@ -45,7 +48,8 @@ pub(super) enum Block {
     },
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[schemars(rename = "AnthropicUsage")]
 pub(super) struct Usage {
     input_tokens: u32,
     cache_creation_input_tokens: u32,

@@ -1,6 +1,7 @@
 //! A message as a stream of events.
 
 use minerva_engine::event::{Event, Finished, ToolDelta};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -25,9 +26,10 @@ enum Open {
     Tool(u32),
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AnthropicEvent")]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Said<'a> {
+pub(super) enum Said<'a> {
     MessageStart { message: Message },
     ContentBlockStart { index: usize, content_block: Block },
     ContentBlockDelta { index: usize, delta: Delta<'a> },
@@ -36,9 +38,10 @@ enum Said<'a> {
     MessageStop,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AnthropicDelta")]
 #[serde(tag = "type")]
-enum Delta<'a> {
+pub(super) enum Delta<'a> {
     #[serde(rename = "text_delta")]
     Text { text: &'a str },
     #[serde(rename = "thinking_delta")]
@@ -47,8 +50,9 @@ enum Delta<'a> {
     InputJson { partial_json: &'a str },
 }
 
-#[derive(Serialize)]
-struct Ending {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AnthropicEnding")]
+pub(super) struct Ending {
     stop_reason: &'static str,
     stop_sequence: Option<String>,
 }

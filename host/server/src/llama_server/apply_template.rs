@@ -6,20 +6,35 @@ use axum::{Extension, Json};
 use minerva_engine::Error;
 use minerva_engine::model::Vocabulary;
 use minerva_engine::plugin::{Part, SessionContext};
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::admission::Admission;
 use crate::body::RawBody;
 use crate::failure::Failure;
 use crate::json;
 use crate::openai::{chat, common};
+use crate::openapi::{Operation, Schemas};
 use crate::router::Shared;
 use crate::tracking::RequestId;
 
 /// A prompt, as text.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RenderedPrompt")]
 pub(crate) struct Prompt {
     prompt: String,
+}
+
+/// What the document says of it.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("tokens", "The prompt that a conversation becomes")
+        .takes(
+            chat::request(schemas),
+            json!({"messages": [{"role": "user", "content": "What is a plugin?"}]}),
+        )
+        .answers(schemas.answer::<Prompt>())
+        .runs_a_model()
 }
 
 /// Makes the prompt of a conversation.

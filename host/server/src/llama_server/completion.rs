@@ -5,17 +5,19 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use minerva_engine::model::Vocabulary;
 use minerva_engine::request::Input;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::completion_reply::{Answers, Shape, Streaming};
+use super::completion_reply::{Answers, Piece, Shape, Streaming, Whole};
 use super::settings::Settings;
 use crate::admission::Admission;
 use crate::body::RawBody;
-use crate::failure::Failure;
+use crate::failure::{ErrorBody, Failure};
 use crate::openai::common::{self, Prepared};
 use crate::openai::prompts::Prompts;
 use crate::openai::sampling::{TOP_LOGPROBS_MAX, unsupported_field};
+use crate::openapi::{Operation, Part, Schemas};
 use crate::router::Shared;
 use crate::tracking::RequestId;
 use crate::{generation, json, sse};
@@ -24,21 +26,52 @@ use crate::{generation, json, sse};
 const RESPONSE_FIELDS_MAX: usize = 64;
 
 /// The prompt, for those that have one.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Prompt {
     prompt: Prompts,
 }
 
 /// The fields of llama-server's completions that no other endpoint has.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(super) struct Body {
+    /// Report the log-probability of each token, and of so many others at its place.
+    #[schemars(range(min = 0, max = TOP_LOGPROBS_MAX))]
     n_probs: Option<i64>,
+    /// Report the tokens.
     return_tokens: Option<bool>,
+    /// The only fields that are wanted; `generation_settings/seed` is one inside another, and keeps that name.
+    #[schemars(length(max = RESPONSE_FIELDS_MAX))]
     response_fields: Option<Vec<String>>,
+    /// Only false.
+    #[schemars(extend("enum" = [false, null]))]
     post_sampling_probs: Option<bool>,
+    /// Only 0.
+    #[schemars(range(max = 0))]
     n_indent: Option<i64>,
+    /// Only 0 or less: `minerva.timeouts` can say how long it may take.
+    #[schemars(range(max = 0))]
     t_max_predict_ms: Option<i64>,
+    /// Only none.
+    #[schemars(length(max = 0))]
     lora: Option<Vec<Value>>,
+}
+
+/// What the document says of it.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    let own: [Part; 2] = [Prompt::json_schema, Body::json_schema];
+    let body = schemas.body("NativeCompletionRequest", &[&own[..], &common::PARTS].concat());
+    describe_answers(Operation::new("text", "Continues prompts, in llama-server's form"), schemas)
+        .takes(body, json!({"prompt": "Once upon a time", "n_predict": 16}))
+}
+
+/// What the document says of completions in llama-server's form.
+pub(super) fn describe_answers(operation: Operation, schemas: &mut Schemas<'_>) -> Operation {
+    let whole = schemas.answer::<Whole<'static>>();
+    let piece = schemas.answer::<Piece<'static>>();
+    // `response_fields` can leave anything out.
+    let answer = json!({"anyOf": [whole, {"type": "array", "items": whole}, {"type": "object"}]});
+    let event = json!({"anyOf": [piece, whole, schemas.answer::<ErrorBody<'static>>()]});
+    operation.answers(answer).streams(event).runs_a_model()
 }
 
 /// Continues one or several prompts.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use minerva_engine::event::{Event, FinishReason, Finished, Text, TokenLogprob};
 use minerva_engine::model::{Token, Vocabulary};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -30,8 +31,9 @@ pub(super) struct Shape {
 }
 
 /// A piece of a continuation.
-#[derive(Serialize)]
-struct Piece<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NativeCompletionPiece")]
+pub(super) struct Piece<'a> {
     index: usize,
     content: &'a str,
     tokens: Vec<Token>,
@@ -48,8 +50,9 @@ struct Piece<'a> {
 }
 
 /// A whole continuation, or the end of one.
-#[derive(Serialize)]
-struct Whole<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NativeCompletion")]
+pub(super) struct Whole<'a> {
     index: usize,
     content: &'a str,
     tokens: Vec<Token>,
@@ -73,14 +76,16 @@ struct Whole<'a> {
 }
 
 /// How probable a token was.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NativeProbability")]
 struct Probability {
     #[serde(flatten)]
     token: Candidate,
     top_logprobs: Vec<Candidate>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NativeCandidate")]
 struct Candidate {
     id: Token,
     token: String,
@@ -149,8 +154,7 @@ impl Shape {
         let mut wanted = Map::new();
         for field in &self.fields {
             if let Some(value) = whole.pointer(&format!("/{field}")) {
-                let name = field.rsplit('/').next().unwrap_or(field);
-                wanted.insert(name.to_owned(), value.clone());
+                wanted.insert(field.clone(), value.clone());
             }
         }
         Value::Object(wanted)

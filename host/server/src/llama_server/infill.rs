@@ -7,7 +7,9 @@ use minerva_engine::Handle;
 use minerva_engine::infill::{Extra, Infill};
 use minerva_engine::model::{Encode, Token};
 use minerva_engine::request::Input;
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::completion;
 use crate::admission::Admission;
@@ -16,22 +18,35 @@ use crate::failure::Failure;
 use crate::json::{self, Object};
 use crate::openai::common;
 use crate::openai::prompts::Prompts;
+use crate::openapi::{Operation, Part, Schemas};
 use crate::origin::Origin;
 use crate::router::Shared;
 use crate::tracking::RequestId;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Body {
     input_prefix: String,
     input_suffix: String,
+    /// Other files, the most helpful last.
     input_extra: Option<Vec<Object<WireExtra>>>,
+    /// What the filling begins with: one text, or one array of tokens.
     prompt: Option<Prompts>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "InfillExtra")]
 struct WireExtra {
     filename: Option<String>,
     text: String,
+}
+
+/// What the document says of it.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    let own: [Part; 2] = [Body::json_schema, completion::Body::json_schema];
+    let body = schemas.body("InfillRequest", &[&own[..], &common::PARTS].concat());
+    let operation = Operation::new("text", "Fills a gap");
+    completion::describe_answers(operation, schemas)
+        .takes(body, json!({"input_prefix": "def add(a, b):\n", "input_suffix": "\n", "n_predict": 16}))
 }
 
 /// Fills a gap.

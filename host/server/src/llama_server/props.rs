@@ -4,22 +4,24 @@ use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use minerva_engine::model::Special;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::settings::Settings;
 use crate::app::{Models, ServedModel};
 use crate::failure::Failure;
 use crate::openai::summary::FINGERPRINT;
+use crate::openapi::{Operation, Schemas};
 
 /// Which model is meant, and when a client wants no answer.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(crate) struct Which {
     model: Option<String>,
     fail_on_no_slot: Option<String>,
 }
 
 /// What the server is.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Props {
     default_generation_settings: Defaults,
     total_slots: u32,
@@ -36,20 +38,21 @@ pub(crate) struct Props {
     endpoint_metrics: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PropsDefaults")]
 struct Defaults {
     params: Settings,
     n_ctx: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Modalities {
     vision: bool,
     audio: bool,
 }
 
 /// What a sequence of the model is used for.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Slot {
     id: usize,
     /// The request that has it, counted since the start; −1 where none does.
@@ -63,6 +66,23 @@ pub(crate) struct Slot {
     n_past: usize,
     /// The most tokens that may still come.
     n_remain: usize,
+}
+
+/// What the document says of it.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("operations", "The model, its template and how it is sampled, in llama-server's form")
+        .asked("model", false, "Which model, where several are served.")
+        .answers(schemas.answer::<Props>())
+        .fails(&[400, 404, 503])
+}
+
+/// What the document says of the slots.
+pub(crate) fn describe_slots(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("operations", "What each sequence is used for")
+        .asked("model", false, "Which model, where several are served.")
+        .asked("fail_on_no_slot", false, "Whether the answer is a 503 where none is free.")
+        .answers(schemas.answer::<Vec<Slot>>())
+        .fails(&[400, 404, 503])
 }
 
 /// Says what the server is.

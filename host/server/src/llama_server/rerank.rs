@@ -1,6 +1,7 @@
 //! `POST /v1/rerank`: documents, judged by a query. The forms are those of Jina and Cohere (`documents`), and of
 //! text-embeddings-inference (`texts`), as llama-server has them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,8 +9,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use minerva_engine::embedding::Text;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::{Value, json};
 
 use crate::admission::Admission;
 use crate::app::Models;
@@ -17,20 +20,57 @@ use crate::body::RawBody;
 use crate::embedding::{self, Usage};
 use crate::failure::Failure;
 use crate::json;
+use crate::openapi::{Operation, Schemas};
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
 struct Body {
+    /// The model's id or an alias. Where one model is served, any name means it.
     model: Option<String>,
     query: String,
+    /// Jina's and Cohere's: texts, or objects with one.
+    #[schemars(length(min = 1))]
     documents: Option<Vec<Document>>,
+    /// text-embeddings-inference's, instead of `documents`.
+    #[schemars(length(min = 1))]
     texts: Option<Vec<String>>,
+    /// How many are told.
+    #[schemars(range(min = 1))]
     top_n: Option<i64>,
+    /// Tell the documents, too.
     return_documents: Option<bool>,
+    /// Tell the texts, too.
     return_text: Option<bool>,
+}
+
+/// What the document says of it.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    let body = schemas.body("RerankRequest", &[Body::json_schema]);
+    let (list, scored): (Value, Value) = (schemas.answer::<List>(), schemas.answer::<Vec<Scored>>());
+    Operation::new("embeddings", "Documents, judged by a query; the best is the first")
+        .takes(body, json!({"query": "a question", "documents": ["one text", "another"]}))
+        .answers(json!({"anyOf": [list, scored]}))
+        .runs_a_model()
 }
 
 /// A text, or an object with one, as Cohere has it.
 struct Document(String);
+
+impl JsonSchema for Document {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Document".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [
+            {"type": "string"},
+            {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+        ]})
+    }
+}
 
 impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -62,7 +102,8 @@ impl<'de> Deserialize<'de> for Document {
 }
 
 /// Jina's answer.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RerankList")]
 struct List {
     model: String,
     object: &'static str,
@@ -70,7 +111,8 @@ struct List {
     results: Vec<Judged>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RerankJudged")]
 struct Judged {
     index: usize,
     relevance_score: f32,
@@ -78,13 +120,15 @@ struct Judged {
     document: Option<Shown>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RerankDocument")]
 struct Shown {
     text: String,
 }
 
 /// An entry of text-embeddings-inference's answer.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RerankScored")]
 struct Scored {
     index: usize,
     score: f32,

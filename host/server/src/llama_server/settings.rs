@@ -3,10 +3,12 @@
 
 use minerva_engine::model::Token;
 use minerva_engine::request::{MirostatVersion, Params};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// llama-server's `generation_settings`.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
+#[schemars(rename = "GenerationSettings")]
 pub(crate) struct Settings {
     n_predict: i64,
     max_tokens: i64,
@@ -46,7 +48,8 @@ pub(crate) struct Settings {
     cache_prompt: bool,
 }
 
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
+#[schemars(rename = "TokenBias")]
 struct Bias {
     token: Token,
     /// −100 for a ban: JSON has no infinity.

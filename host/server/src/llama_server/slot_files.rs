@@ -10,13 +10,15 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{self, Query, State};
 use minerva_engine::saved::{ReadError, Saved};
 use minerva_engine::{Error, model};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::app::{Models, Options};
 use crate::body::RawBody;
 use crate::failure::Failure;
 use crate::json;
+use crate::openapi::{Operation, Schemas};
 use crate::origin::Origin;
 
 /// Most files in the folder. Clients choose the names.
@@ -30,9 +32,73 @@ pub(crate) struct Wanted {
     model: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Body {
+    /// Letters, digits, dots, hyphens and underscores. Not needed to erase.
     filename: String,
+}
+
+/// What was done.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "SlotDone")]
+pub(crate) enum Done {
+    /// Saved.
+    Saved {
+        /// The slot.
+        id_slot: usize,
+        /// The file.
+        filename: String,
+        /// Tokens.
+        n_saved: usize,
+        /// Bytes.
+        n_written: u64,
+        /// How long it took.
+        timings: SaveTimings,
+    },
+    /// Restored.
+    Restored {
+        /// The slot.
+        id_slot: usize,
+        /// The file.
+        filename: String,
+        /// Tokens.
+        n_restored: usize,
+        /// Bytes.
+        n_read: u64,
+        /// How long it took.
+        timings: RestoreTimings,
+    },
+    /// Erased.
+    Erased {
+        /// The slot.
+        id_slot: usize,
+        /// Tokens.
+        n_erased: usize,
+    },
+}
+
+/// In milliseconds.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct SaveTimings {
+    save_ms: f64,
+}
+
+/// In milliseconds.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct RestoreTimings {
+    restore_ms: f64,
+}
+
+/// What the document says of it.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("operations", "Saves, restores or erases what an idle slot holds, in llama-server's form")
+        .named("id", "The slot, from 0.")
+        .asked("action", true, "save, restore or erase.")
+        .asked("model", false, "Which model, where several are served.")
+        .takes(schemas.body("SlotFile", &[Body::json_schema]), json!({"filename": "a.bin"}))
+        .answers(schemas.answer::<Done>())
+        .fails(&[400, 404, 429, 500, 501, 503])
 }
 
 /// Saves, restores or erases what an idle slot holds.
@@ -42,7 +108,7 @@ pub(crate) async fn act(
     extract::Path(slot): extract::Path<String>,
     wanted: Result<Query<Wanted>, QueryRejection>,
     RawBody(body): RawBody,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Done>, Failure> {
     let Query(wanted) = wanted.map_err(|error| Failure::malformed(error.body_text()))?;
     let Some(folder) = options.slot_save_path else {
         let message = "slots are not saved here: the server was started without --slot-save-path";
@@ -65,10 +131,8 @@ pub(crate) async fn act(
             let saved = handle.save_slot(slot).await.map_err(failed)?;
             let (tokens, bytes) = (saved.tokens().len(), saved.bytes());
             blocking(move || write(&path, &saved)).await?;
-            let timings = json!({"save_ms": milliseconds(begun)});
-            Ok(Json(json!({
-                "id_slot": slot, "filename": filename, "n_saved": tokens, "n_written": bytes, "timings": timings
-            })))
+            let timings = SaveTimings { save_ms: milliseconds(begun) };
+            Ok(Json(Done::Saved { id_slot: slot, filename, n_saved: tokens, n_written: bytes, timings }))
         }
         Some("restore") => {
             let (path, filename) = path()?;
@@ -79,14 +143,12 @@ pub(crate) async fn act(
                 Error::Model(model::Error::State(_)) => Failure::invalid("filename", error.to_string()),
                 error => failed(error),
             })?;
-            let timings = json!({"restore_ms": milliseconds(begun)});
-            Ok(Json(json!({
-                "id_slot": slot, "filename": filename, "n_restored": tokens, "n_read": bytes, "timings": timings
-            })))
+            let timings = RestoreTimings { restore_ms: milliseconds(begun) };
+            Ok(Json(Done::Restored { id_slot: slot, filename, n_restored: tokens, n_read: bytes, timings }))
         }
         Some("erase") => {
             let erased = handle.erase_slot(slot).await.map_err(failed)?;
-            Ok(Json(json!({"id_slot": slot, "n_erased": erased})))
+            Ok(Json(Done::Erased { id_slot: slot, n_erased: erased }))
         }
         _ => Err(Failure::invalid("action", "say what is to be done: ?action=save, restore or erase")),
     }

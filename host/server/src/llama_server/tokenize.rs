@@ -3,44 +3,69 @@
 use axum::Json;
 use axum::extract::State;
 use minerva_engine::model::{Encode, Token, Vocabulary};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::admission::Admission;
 use crate::app::Models;
 use crate::body::RawBody;
 use crate::failure::Failure;
 use crate::json;
+use crate::openapi::{Operation, Schemas};
 use crate::origin::Origin;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct TokenizeBody {
     model: Option<String>,
     content: String,
+    /// Also what the model wants in front of a prompt.
     add_special: Option<bool>,
+    /// Read the text of special tokens as those tokens. True unless it is said.
     parse_special: Option<bool>,
+    /// Also tell the text of each token; its bytes, where they are no text of their own.
     with_pieces: Option<bool>,
 }
 
 /// The tokens of a text.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Tokens")]
 #[serde(untagged)]
 pub(crate) enum Tokens {
     Ids { tokens: Vec<Token> },
     Pieces { tokens: Vec<WithPiece> },
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TokenWithPiece")]
 pub(crate) struct WithPiece {
     id: Token,
     piece: Piece,
 }
 
 /// The text of a token; its bytes, where they are no text of their own.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TokenPiece")]
 #[serde(untagged)]
 enum Piece {
     Text(String),
     Bytes(Vec<u8>),
+}
+
+/// What the document says of it.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("tokens", "The tokens of a text")
+        .takes(schemas.body("TokenizeRequest", &[TokenizeBody::json_schema]), json!({"content": "Hello!"}))
+        .answers(schemas.answer::<Tokens>())
+        .runs_a_model()
+}
+
+/// What the document says of the way back.
+pub(crate) fn describe_back(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("tokens", "The text of tokens")
+        .takes(schemas.body("DetokenizeRequest", &[DetokenizeBody::json_schema]), json!({"tokens": [1, 2]}))
+        .answers(schemas.answer::<Text>())
+        .runs_a_model()
 }
 
 /// Text to tokens.
@@ -71,14 +96,15 @@ fn piece(vocabulary: &dyn Vocabulary, token: Token) -> Piece {
     String::from_utf8(bytes).map_or_else(|error| Piece::Bytes(error.into_bytes()), Piece::Text)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct DetokenizeBody {
     model: Option<String>,
     tokens: Vec<Token>,
 }
 
 /// The text of tokens.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DetokenizedText")]
 pub(crate) struct Text {
     content: String,
 }

@@ -9,6 +9,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use minerva_models::registry::{Condition, Entry, Event, What};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -16,10 +17,12 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::admission::Lifecycle;
 use crate::failure::Failure;
 use crate::openai::models::unix_seconds;
+use crate::openapi::{Operation, Schemas};
 use crate::router::Shared;
 use crate::sse::Frames;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ModelEvent")]
 struct WireEvent<'a> {
     object: &'static str,
     model: &'a str,
@@ -33,6 +36,12 @@ struct WireEvent<'a> {
     load_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
+}
+
+/// What the document says of it.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("models", "What happens to the models, for as long as the client listens")
+        .streams(schemas.answer::<WireEvent<'static>>())
 }
 
 /// How every model is doing, and then what changes.

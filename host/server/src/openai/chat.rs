@@ -4,12 +4,13 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::{Extension, Json, response::IntoResponse};
 use minerva_engine::request::{Chat, Grammar, Input, ReasoningFormat};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::chat_answers::Answers;
+use super::chat_answers::{Answers, Completion};
 use super::chat_reply::Shape;
-use super::chat_stream::Streaming;
+use super::chat_stream::{Chunk, Streaming};
 use super::common::{self, Head};
 use super::grammar;
 use super::message::{self, WireMessage};
@@ -18,25 +19,53 @@ use super::tools;
 use crate::admission::Admission;
 use crate::app::ServedModel;
 use crate::body::RawBody;
-use crate::failure::Failure;
+use crate::failure::{ErrorBody, Failure};
 use crate::generation;
 use crate::json::{self, Object};
 use crate::nearest;
+use crate::openapi::{Operation, Part, Schemas};
 use crate::router::Shared;
 use crate::sse;
 use crate::tracking::RequestId;
 
 /// The fields of a chat that no other endpoint has.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Body {
+    #[schemars(length(min = 1))]
     messages: Vec<Object<WireMessage>>,
+    /// Report the log-probability of each token.
     logprobs: Option<bool>,
+    /// And of so many others at its place; more than 0 needs `logprobs`.
+    #[schemars(range(min = 0, max = TOP_LOGPROBS_MAX))]
     top_logprobs: Option<i64>,
+    /// Only `text`.
+    #[schemars(extend("items" = {"const": "text"}))]
     modalities: Option<Vec<String>>,
+    /// More variables for the template.
     chat_template_kwargs: Option<Map<String, Value>>,
+    /// The variable `reasoning_effort` of the template.
     reasoning_effort: Option<String>,
+    /// How thinking is told: as `reasoning_content`, or with `none` as a part of the content.
+    #[schemars(extend("enum" = ["auto", "deepseek", "none", null]))]
     reasoning_format: Option<String>,
+    /// Whether an assistant's message at the end is the beginning of the answer. True unless it is said.
     continue_final_message: Option<bool>,
+}
+
+/// What the document says of it.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    let example = json!({"messages": [{"role": "user", "content": "What is a plugin?"}], "max_tokens": 16});
+    Operation::new("chat", "Answers a conversation")
+        .takes(request(schemas), example)
+        .answers(schemas.answer::<Completion>())
+        .streams(schemas.event::<Chunk<'static>, ErrorBody<'static>>())
+        .runs_a_model()
+}
+
+/// The schema of a chat's body.
+pub(crate) fn request(schemas: &mut Schemas<'_>) -> Value {
+    let own: [Part; 2] = [Body::json_schema, tools::Body::json_schema];
+    schemas.body("ChatRequest", &[&own[..], &common::PARTS].concat())
 }
 
 /// Answers a conversation.

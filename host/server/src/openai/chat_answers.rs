@@ -1,6 +1,7 @@
 //! The answers of a chat, whole.
 
 use minerva_engine::event::{Event, ToolDelta};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::chat_reply::{Shape, finish_reason};
@@ -10,7 +11,8 @@ use super::summary::{FINGERPRINT, MetaObject, Minerva, Timings, Usage};
 use crate::generation::Tally;
 
 /// A whole reply.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatCompletion")]
 pub(crate) struct Completion {
     id: String,
     object: &'static str,
@@ -23,7 +25,8 @@ pub(crate) struct Completion {
     minerva: Minerva,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatChoice")]
 struct Choice {
     index: usize,
     message: Message,
@@ -31,7 +34,8 @@ struct Choice {
     finish_reason: &'static str,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatAnswer")]
 struct Message {
     role: &'static str,
     content: Option<String>,
@@ -41,7 +45,8 @@ struct Message {
     tool_calls: Vec<ToolCall>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatToolCall")]
 struct ToolCall {
     id: String,
     r#type: &'static str,
@@ -51,7 +56,8 @@ struct ToolCall {
     index: u32,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
+#[schemars(rename = "ChatFunctionCall")]
 struct Function {
     name: String,
     arguments: String,

@@ -1,6 +1,7 @@
 //! The answers of a chat, as a stream of chunks.
 
 use minerva_engine::event::{Event, Finished, ToolDelta};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::chat_reply::{Shape, finish_reason};
@@ -11,8 +12,9 @@ use crate::generation::Tally;
 use crate::sse::{Encode, Frames};
 
 /// A piece of a reply.
-#[derive(Serialize)]
-struct Chunk<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatChunk")]
+pub(super) struct Chunk<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
@@ -24,24 +26,28 @@ struct Chunk<'a> {
     usage: Option<Option<Usage>>,
     #[serde(flatten)]
     end: Option<End>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    minerva: Option<Said>,
 }
 
-/// What only the last chunk has.
-#[derive(Serialize)]
-struct End {
-    timings: Timings,
-    minerva: Minerva,
+/// What stands at the end.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "ChatChunkEnd")]
+enum End {
+    /// In the last chunk.
+    All { timings: Timings, minerva: Minerva },
+    /// Where a stream processor says something.
+    Said { minerva: Said },
 }
 
 /// What a stream processor says, as it says it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatChunkSaid")]
 struct Said {
     meta: [MetaObject; 1],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatChunkChoice")]
 struct ChunkChoice<'a> {
     index: usize,
     delta: Delta<'a>,
@@ -50,7 +56,8 @@ struct ChunkChoice<'a> {
     finish_reason: Option<&'static str>,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
+#[schemars(rename = "ChatDelta")]
 struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
@@ -63,7 +70,8 @@ struct Delta<'a> {
     tool_calls: Option<[ToolCallDelta<'a>; 1]>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatToolCallDelta")]
 struct ToolCallDelta<'a> {
     index: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +81,8 @@ struct ToolCallDelta<'a> {
     function: FunctionDelta<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatFunctionDelta")]
 struct FunctionDelta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
@@ -105,7 +114,6 @@ impl Streaming {
             choices,
             usage: self.include_usage.then_some(None),
             end: None,
-            minerva: None,
         }
     }
 
@@ -149,7 +157,7 @@ impl Streaming {
     }
 
     fn end_of_all(&self) -> End {
-        End { timings: Timings::of(&self.tally), minerva: Minerva::of(&self.tally, Vec::new()) }
+        End::All { timings: Timings::of(&self.tally), minerva: Minerva::of(&self.tally, Vec::new()) }
     }
 }
 
@@ -179,8 +187,8 @@ impl Encode for Streaming {
                     logprobs: None,
                     finish_reason: None,
                 }];
-                let said = Said { meta: [MetaObject::new(choice, meta)] };
-                frames.data(&Chunk { minerva: Some(said), ..self.chunk(&choices) });
+                let minerva = Said { meta: [MetaObject::new(choice, meta)] };
+                frames.data(&Chunk { end: Some(End::Said { minerva }), ..self.chunk(&choices) });
             }
             Event::Finished(finished) => self.finished(frames, choice, finished),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use minerva_engine::request::{GenerateRequest, Grammar, Input, Params};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -15,26 +16,50 @@ use crate::app::{App, ServedModel};
 use crate::failure::Failure;
 use crate::generation::Choices;
 use crate::json::{self, Object};
+use crate::openapi::Part;
 use crate::origin::Origin;
 use crate::plugins::choice::{self, Chosen};
 
+/// What else `prepare` reads of a body.
+pub(crate) const PARTS: [Part; 4] =
+    [Body::json_schema, sampling::Body::json_schema, grammar::Body::json_schema, choice::Body::json_schema];
+
+/// Beside them, of endpoints that have one answer.
+pub(crate) const ONE_ANSWER: Part = OneAnswer::json_schema;
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it says what these endpoints check")]
+struct OneAnswer {
+    /// There is one answer.
+    #[schemars(range(min = 1, max = 1))]
+    n: Option<i64>,
+}
+
 /// The fields around the prompt.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Body {
+    /// The model's id or an alias. Where one model is served, any name means it.
     model: Option<String>,
+    /// Whether the answer comes as server-sent events.
     stream: Option<bool>,
     stream_options: Option<Object<StreamOptions>>,
+    /// How many answers there are to each prompt.
+    #[schemars(range(min = 1))]
     n: Option<i64>,
+    /// Take over what was decoded for prompts that begin alike, and leave it to others. True unless it is said.
     cache_prompt: Option<bool>,
-    // Only their types are checked: they are for the client's own records.
+    // Only their types are checked.
+    /// For the client's own records.
     #[serde(rename = "user")]
     _user: Option<String>,
+    /// For the client's own records.
     #[serde(rename = "metadata")]
     _metadata: Option<Map<String, Value>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 struct StreamOptions {
+    /// End the stream with a chunk that has `usage` and no choices.
     include_usage: Option<bool>,
 }
 

@@ -6,27 +6,46 @@ use axum::{Extension, Json};
 use minerva_engine::infill::Infill;
 use minerva_engine::model::Vocabulary;
 use minerva_engine::request::Input;
+use schemars::JsonSchema;
+use serde_json::json;
 
 use super::common::{self, Head, Prepared};
-use super::completions_reply::{Answers, Shape, Streaming};
+use super::completions_reply::{Answers, Completion, Shape, Streaming};
 use super::prompts::Prompts;
 use super::sampling::TOP_LOGPROBS_MAX;
 use crate::admission::Admission;
 use crate::body::RawBody;
-use crate::failure::Failure;
+use crate::failure::{ErrorBody, Failure};
 use crate::llama_server::infill;
+use crate::openapi::{Operation, Part, Schemas};
 use crate::router::Shared;
 use crate::tracking::RequestId;
 use crate::{generation, json, sse};
 
 /// The fields of a completion that no other endpoint has.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
 struct Body {
     prompt: Prompts,
+    /// Report the log-probability of each token, and of so many others at its place.
+    #[schemars(range(min = 0, max = TOP_LOGPROBS_MAX))]
     logprobs: Option<i64>,
+    /// Put the prompt in front of the answer; not together with `logprobs`.
     echo: Option<bool>,
+    /// What stands behind the answer, for models that fill in the middle.
     suffix: Option<String>,
+    /// Only what `n` is.
     best_of: Option<i64>,
+}
+
+/// What the document says of it.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    let own: [Part; 1] = [Body::json_schema];
+    let body = schemas.body("CompletionRequest", &[&own[..], &common::PARTS].concat());
+    Operation::new("text", "Continues one or several prompts")
+        .takes(body, json!({"prompt": "Once upon a time", "max_tokens": 16}))
+        .answers(schemas.answer::<Completion<'static>>())
+        .streams(schemas.event::<Completion<'static>, ErrorBody<'static>>())
+        .runs_a_model()
 }
 
 /// Continues one or several prompts.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use minerva_engine::event::{Event, FinishReason, Finished, Text};
 use minerva_engine::model::Vocabulary;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::common::{Count, Head};
@@ -41,7 +42,8 @@ fn finish_reason(finished: &Finished) -> &'static str {
 }
 
 /// A whole reply, or a chunk of one: they have the same form.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Completion")]
 pub(crate) struct Completion<'a> {
     id: &'a str,
     object: &'static str,
@@ -56,19 +58,22 @@ pub(crate) struct Completion<'a> {
 }
 
 /// What stands at the end.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CompletionEnd")]
 #[serde(untagged)]
 enum End {
     All { timings: Timings, minerva: Minerva },
     Said { minerva: Said },
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CompletionSaid")]
 struct Said {
     meta: [MetaObject; 1],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CompletionChoice")]
 struct Choice<'a> {
     text: Cow<'a, str>,
     /// What a stream processor took for thinking.

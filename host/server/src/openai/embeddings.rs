@@ -8,7 +8,9 @@ use base64::prelude::BASE64_STANDARD;
 use minerva_engine::embedding::{Embedding, Norm, Text};
 use minerva_engine::model::{Embeds, Pooling};
 use minerva_engine::request::Input;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::prompts::Prompts;
 use crate::admission::Admission;
@@ -17,24 +19,34 @@ use crate::body::RawBody;
 use crate::embedding::{self, Usage};
 use crate::failure::Failure;
 use crate::json;
+use crate::openapi::{Operation, Schemas};
 
 /// The largest p of a p-norm: what is beyond is the largest number.
 const NORM_MAX: i64 = 64;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Body {
+    /// The model's id or an alias. Where one model is served, any name means it.
     model: Option<String>,
+    /// The texts.
+    #[schemars(extend("x-other-names" = ["content"]))]
     #[serde(alias = "content")]
     input: Prompts,
+    /// `base64` is the numbers' 32 bits each, lowest byte first.
     encoding_format: Option<Format>,
+    /// Cuts the rows, before they are scaled; at most the model's width.
+    #[schemars(range(min = 1))]
     dimensions: Option<i64>,
-    // llama-server's: how rows are scaled.
+    /// llama-server's: 2 scales rows to length 1, -1 not at all, 0 by the largest number, p to a p-norm of 1.
+    #[schemars(range(min = -1, max = NORM_MAX))]
     embd_normalize: Option<i64>,
+    /// For the client's own records.
     #[serde(rename = "user")]
     _user: Option<String>,
 }
 
-#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq, JsonSchema)]
+#[schemars(rename = "EmbeddingFormat")]
 #[serde(rename_all = "lowercase")]
 enum Format {
     #[default]
@@ -43,7 +55,8 @@ enum Format {
 }
 
 /// The embeddings of texts.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EmbeddingList")]
 struct List {
     object: &'static str,
     data: Vec<Entry>,
@@ -51,7 +64,8 @@ struct List {
     usage: Usage,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Embedding")]
 struct Entry {
     object: &'static str,
     index: usize,
@@ -59,7 +73,8 @@ struct Entry {
 }
 
 /// A row: its numbers, or their 32 bits each, lowest byte first, in base64.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EmbeddingNumbers")]
 #[serde(untagged)]
 enum Numbers {
     Floats(Vec<f32>),
@@ -67,10 +82,31 @@ enum Numbers {
 }
 
 /// An embedding in llama-server's form: a row, or one for each token.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "NativeEmbedding")]
 struct NativeEntry {
     index: usize,
     embedding: Vec<Vec<f32>>,
+}
+
+/// What the document says of OpenAI's form.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("embeddings", "The embeddings of texts")
+        .takes(request(schemas), json!({"input": "a text"}))
+        .answers(schemas.answer::<List>())
+        .runs_a_model()
+}
+
+/// What the document says of llama-server's form.
+pub(crate) fn describe_native(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("embeddings", "The embeddings of texts, in llama-server's form")
+        .takes(request(schemas), json!({"input": "a text"}))
+        .answers(schemas.answer::<Vec<NativeEntry>>())
+        .runs_a_model()
+}
+
+fn request(schemas: &mut Schemas<'_>) -> Value {
+    schemas.body("EmbeddingRequest", &[Body::json_schema])
 }
 
 /// Embeds texts, and answers as OpenAI does.

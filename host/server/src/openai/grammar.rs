@@ -1,48 +1,97 @@
 //! The fields that say what form an answer must have: OpenAI's `response_format`, llama-server's `json_schema` and
 //! `grammar`, and vLLM's `guided_…`.
 
+use std::borrow::Cow;
+
 use minerva_engine::grammar::Kind;
 use minerva_engine::request::Grammar;
-use serde::Deserialize;
-use serde_json::Value;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, Deserialize, Deserializer, Unexpected};
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::json::Object;
+use crate::nearest;
 
 /// The part of a body that these fields are.
-#[derive(Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
 pub(crate) struct Body {
+    /// What the answer must be. Of this and the others that say so, a request can have one.
     response_format: Option<Object<ResponseFormat>>,
-    json_schema: Option<Value>,
+    /// llama-server's: a JSON schema.
+    json_schema: Option<WireSchema>,
+    /// llama-server's: a grammar in GBNF, or in llguidance's Lark if it begins with `%llguidance`.
+    #[schemars(extend("format" = "gbnf"))]
     grammar: Option<String>,
-    guided_json: Option<Value>,
+    /// vLLM's: a JSON schema, also as text.
+    guided_json: Option<WireSchema<true>>,
+    /// vLLM's: a regular expression.
+    #[schemars(extend("format" = "regular-expression"))]
     guided_regex: Option<String>,
+    /// vLLM's: texts, one of which is the answer.
+    #[schemars(length(min = 1), inner(length(min = 1)))]
     guided_choice: Option<Vec<String>>,
+    /// vLLM's: a grammar in GBNF, or in Lark.
+    #[schemars(extend("format" = "gbnf"))]
     guided_grammar: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
+#[schemars(rename = "ChatResponseFormat")]
 struct ResponseFormat {
+    #[schemars(extend("enum" = ["text", "json_object", "json_schema"]))]
     r#type: String,
     json_schema: Option<Object<NamedSchema>>,
-    // llama-server's place for it.
-    schema: Option<Value>,
+    /// llama-server's place for it.
+    schema: Option<WireSchema>,
 }
 
 /// OpenAI's `strict` is always so here: what is sampled cannot but obey.
-#[derive(Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
 struct NamedSchema {
     #[serde(rename = "name")]
     _name: Option<String>,
     #[serde(rename = "strict")]
     _strict: Option<bool>,
-    schema: Option<Value>,
+    schema: Option<WireSchema>,
+}
+
+/// A JSON schema; what it says is compiled, not read here. `TEXT` is whether it can be written as text, too.
+struct WireSchema<const TEXT: bool = false>(Value);
+
+impl<'de, const TEXT: bool> Deserialize<'de> for WireSchema<TEXT> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = &"a JSON schema: an object, true or false";
+        match Value::deserialize(deserializer)? {
+            Value::String(text) if TEXT => Ok(Self(text.into())),
+            schema @ (Value::Object(_) | Value::Bool(_)) => Ok(Self(schema)),
+            Value::String(text) => {
+                Err(de::Error::invalid_type(Unexpected::Str(&nearest::shown(&text)), expected))
+            }
+            Value::Array(_) => Err(de::Error::invalid_type(Unexpected::Seq, expected)),
+            other => Err(de::Error::invalid_type(Unexpected::Other(&other.to_string()), expected)),
+        }
+    }
+}
+
+impl<const TEXT: bool> JsonSchema for WireSchema<TEXT> {
+    fn schema_name() -> Cow<'static, str> {
+        if TEXT { "JsonSchemaOrText".into() } else { "JsonSchema".into() }
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let schema = json!({"type": ["object", "boolean"], "format": "json-schema"});
+        if TEXT {
+            return json_schema!({"anyOf": [schema, {"type": "string", "format": "json-schema"}]});
+        }
+        json_schema!({"type": ["object", "boolean"], "format": "json-schema"})
+    }
 }
 
 impl Body {
     /// What the answer must be, if a field says so; two that do are refused.
     pub(crate) fn into_grammar(self) -> Result<Option<Grammar>, Failure> {
-        let schema = |value: Value| match value {
+        let schema = |WireSchema(value): WireSchema<true>| match value {
             // vLLM takes a schema as text as well.
             Value::String(text) => text,
             value => value.to_string(),
@@ -50,7 +99,7 @@ impl Body {
         let is_said = |text: &String| !text.is_empty();
         let given = [
             self.response_format.map(|Object(format)| format.into_grammar()).transpose()?.flatten(),
-            self.json_schema.map(|value| grammar(Kind::JsonSchema, value.to_string(), "json_schema")),
+            self.json_schema.map(|it| grammar(Kind::JsonSchema, it.0.to_string(), "json_schema")),
             self.grammar.filter(is_said).map(|text| grammar(Kind::of_llama(&text), text, "grammar")),
             self.guided_json.map(|value| grammar(Kind::JsonSchema, schema(value), "guided_json")),
             self.guided_regex.filter(is_said).map(|text| grammar(Kind::Regex, text, "guided_regex")),
@@ -72,8 +121,8 @@ impl ResponseFormat {
     fn into_grammar(self) -> Result<Option<Grammar>, Failure> {
         let named = self.json_schema.and_then(|Object(named)| named.schema);
         let (schema, param) = match named {
-            Some(schema) => (Some(schema), "response_format.json_schema.schema"),
-            None => (self.schema, "response_format.schema"),
+            Some(schema) => (Some(schema.0), "response_format.json_schema.schema"),
+            None => (self.schema.map(|schema| schema.0), "response_format.schema"),
         };
         match (self.r#type.as_str(), schema) {
             ("text", _) => Ok(None),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use minerva_engine::event::TokenLogprob;
 use minerva_engine::model::{Token, Vocabulary};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
@@ -12,19 +13,19 @@ use serde::ser::{SerializeMap, Serializer};
 const LOWEST: f32 = -9999.0;
 
 /// Chat's form.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
 pub(crate) struct ChatLogprobs {
     content: Vec<ChatToken>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ChatToken {
     #[serde(flatten)]
     token: ChatCandidate,
     top_logprobs: Vec<ChatCandidate>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ChatCandidate {
     id: Token,
     token: String,
@@ -51,7 +52,7 @@ impl ChatLogprobs {
 }
 
 /// The form of completions: columns.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
 pub(crate) struct CompletionLogprobs {
     tokens: Vec<String>,
     token_logprobs: Vec<f32>,
@@ -87,6 +88,16 @@ impl CompletionLogprobs {
 
 /// An object of token to log-probability, best first.
 struct TopLogprobs(Vec<(String, f32)>);
+
+impl JsonSchema for TopLogprobs {
+    fn schema_name() -> Cow<'static, str> {
+        "TopLogprobs".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "object", "additionalProperties": {"type": "number"}})
+    }
+}
 
 impl Serialize for TopLogprobs {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

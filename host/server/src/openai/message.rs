@@ -1,8 +1,10 @@
 //! The messages of a conversation.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use minerva_engine::request::{Content, Message, ToolCall};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
@@ -12,24 +14,29 @@ use crate::json::Object;
 use crate::nearest;
 
 /// A message as clients send it.
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
+#[schemars(rename = "ChatMessage")]
 pub(crate) struct WireMessage {
     role: String,
+    /// A text, or parts. Required but where an assistant's message has `tool_calls`.
     content: Option<WireContent>,
     name: Option<String>,
     tool_calls: Option<Vec<Object<WireToolCall>>>,
     tool_call_id: Option<String>,
+    /// What the assistant thought, also as `reasoning`.
     #[serde(alias = "reasoning")]
     reasoning_content: Option<String>,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
+#[schemars(rename = "ChatMessageToolCall")]
 struct WireToolCall {
     id: Option<String>,
     function: Object<WireFunction>,
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
+#[schemars(rename = "ChatMessageFunction")]
 struct WireFunction {
     name: String,
     arguments: Option<Value>,
@@ -41,9 +48,12 @@ enum WireContent {
     Parts(Vec<Object<WirePart>>),
 }
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, JsonSchema)]
+#[schemars(rename = "ChatPart")]
 struct WirePart {
+    #[schemars(extend("enum" = ["text", "input_text", "output_text", "refusal"]))]
     r#type: String,
+    /// Required but where it is a `refusal`.
     text: Option<String>,
     refusal: Option<String>,
 }
@@ -133,6 +143,21 @@ impl WirePart {
             let path = format!("{path}.text");
             Failure::invalid(path.clone(), format!("`{path}` is required"))
         })
+    }
+}
+
+impl JsonSchema for WireContent {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Content".into()
+    }
+
+    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
+        let parts = schemas.subschema_for::<Vec<Object<WirePart>>>();
+        json_schema!({"anyOf": [{"type": "string"}, parts]})
     }
 }
 

@@ -6,20 +6,24 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use minerva_models::registry::{self, Condition};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::Models;
 use crate::failure::Failure;
 use crate::nearest;
+use crate::openapi::{Operation, Schemas};
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ModelList")]
 pub(crate) struct List {
     object: &'static str,
     data: Vec<Entry>,
 }
 
 /// A model. What it is only shows when it is loaded; `created` is then when that was, and else 0.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Model")]
 pub(crate) struct Entry {
     id: String,
     object: &'static str,
@@ -32,7 +36,8 @@ pub(crate) struct Entry {
 }
 
 /// llama-server's router has `value` too, and clients wait on it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ModelStatus")]
 struct Status {
     value: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +51,8 @@ struct Status {
 }
 
 /// How often a model was wanted.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ModelUsage")]
 struct Usage {
     hits: u64,
     misses: u64,
@@ -58,7 +64,8 @@ struct Usage {
 }
 
 /// What llama-server says of a model, under its names.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ModelMeta")]
 struct Meta {
     n_vocab: u32,
     n_ctx: u32,
@@ -72,6 +79,19 @@ struct Meta {
     state: &'static str,
     decode_retries: u64,
     model_reloads: u64,
+}
+
+/// What the document says of the list.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("models", "The models that are served").answers(schemas.answer::<List>())
+}
+
+/// What the document says of one model.
+pub(crate) fn describe_get(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("models", "One model, by its id or an alias")
+        .named("id", "The id, which may have slashes in it.")
+        .answers(schemas.answer::<Entry>())
+        .fails(&[400, 404])
 }
 
 /// Lists what `model` can be.

@@ -1,13 +1,37 @@
 //! Prompts, and texts to embed: both are written in the same four ways.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use minerva_engine::model::Token;
 use minerva_engine::request::Input;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use serde_json::json;
 
 /// The prompts: a string, an array of strings, an array of tokens, or an array of such arrays.
 pub(crate) struct Prompts(pub(crate) Vec<Input>);
+
+impl JsonSchema for Prompts {
+    fn schema_name() -> Cow<'static, str> {
+        "Prompts".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let token = json!({"type": "integer", "minimum": 0, "maximum": Token::MAX});
+        json_schema!({
+            "description": "A string, an array of strings, an array of tokens, or an array of such arrays.",
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "minItems": 1, "items": token},
+                {"type": "array", "minItems": 1, "items": {"anyOf": [
+                    {"type": "string"},
+                    {"type": "array", "items": token},
+                ]}},
+            ],
+        })
+    }
+}
 
 impl<'de> Deserialize<'de> for Prompts {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

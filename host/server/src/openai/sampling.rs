@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use minerva_engine::model::Token;
 use minerva_engine::request::{Dry, Mirostat, MirostatVersion, Params};
+use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
 use super::sampling_values::{Biases, Seed, Stages, Stops};
@@ -58,41 +59,87 @@ const DEFAULTS: [&str; 35] = [
 ];
 
 /// The part of a body that these fields are.
-#[derive(Default, serde::Deserialize)]
+#[derive(Default, serde::Deserialize, JsonSchema)]
 pub(crate) struct Body {
+    /// How many tokens an answer can have; -1 for as many as fit.
+    #[schemars(range(min = -1), extend("not" = {"const": 0}))]
     max_tokens: Option<i64>,
+    /// How many tokens an answer can have; -1 for as many as fit. Wins over `max_tokens`.
+    #[schemars(range(min = -1), extend("not" = {"const": 0}))]
     max_completion_tokens: Option<i64>,
+    /// How many tokens an answer can have; -1 for as many as fit. `max_tokens` wins over it.
+    #[schemars(range(min = -1), extend("not" = {"const": 0}))]
     n_predict: Option<i64>,
+    /// Texts that end the answer and are not part of it.
     stop: Option<Stops>,
+    /// Go on when the model says that it is done.
     ignore_eos: Option<bool>,
+    /// Reproduces an answer; -1 draws one.
     seed: Option<Seed>,
+    /// 0 takes the best token.
+    #[schemars(range(min = 0.0, max = 100.0))]
     temperature: Option<f32>,
+    /// 0 and -1 for all.
+    #[schemars(range(min = -1))]
     top_k: Option<i64>,
+    #[schemars(range(min = 0.0, max = 1.0))]
     top_p: Option<f32>,
+    #[schemars(range(min = 0.0, max = 1.0))]
     min_p: Option<f32>,
+    #[schemars(extend("x-other-names" = ["typ_p"]))]
+    #[schemars(range(min = 0.0, max = 1.0))]
     #[serde(alias = "typ_p")]
     typical_p: Option<f32>,
+    #[schemars(extend("x-other-names" = ["repetition_penalty"]))]
+    #[schemars(range(min = 0.01, max = 100.0))]
     #[serde(alias = "repetition_penalty")]
     repeat_penalty: Option<f32>,
+    /// How many tokens the penalties look at; -1 for all.
+    #[schemars(range(min = -1))]
     repeat_last_n: Option<i64>,
+    #[schemars(range(min = -2.0, max = 2.0))]
     frequency_penalty: Option<f32>,
+    #[schemars(range(min = -2.0, max = 2.0))]
     presence_penalty: Option<f32>,
+    /// What is added to tokens' logits; -100 and `false` ban.
     logit_bias: Option<Biases>,
 
+    /// The fewest tokens that typical-p, top-p, min-p and XTC leave.
+    #[schemars(range(min = -1))]
     min_keep: Option<i64>,
+    /// Keeps the logits within so many standard deviations of the best; 0 and -1 are off.
+    #[schemars(range(min = -1.0, max = 100.0))]
     top_n_sigma: Option<f32>,
+    #[schemars(range(min = 0.0, max = 1.0))]
     xtc_probability: Option<f32>,
+    #[schemars(range(min = 0.0, max = 1.0))]
     xtc_threshold: Option<f32>,
+    #[schemars(range(min = 0.0, max = 100.0))]
     dry_multiplier: Option<f32>,
+    #[schemars(range(min = 1.0, max = 100.0))]
     dry_base: Option<f32>,
+    #[schemars(range(min = 0, max = u32::MAX))]
     dry_allowed_length: Option<i64>,
+    /// How many tokens DRY looks at; -1 for all.
+    #[schemars(range(min = -1, max = i32::MAX))]
     dry_penalty_last_n: Option<i64>,
+    /// No repetition is counted over these.
+    #[schemars(length(max = BREAKERS_MAX), inner(length(min = 1, max = BREAKER_BYTES_MAX)))]
     dry_sequence_breakers: Option<Vec<String>>,
+    /// The temperature moves by so much, with the entropy.
+    #[schemars(range(min = 0.0, max = 100.0))]
     dynatemp_range: Option<f32>,
+    #[schemars(range(min = 0.0, max = 100.0))]
     dynatemp_exponent: Option<f32>,
+    /// 0 is off.
+    #[schemars(range(min = 0, max = 2))]
     mirostat: Option<i64>,
+    /// The surprise that is aimed at, in bits.
+    #[schemars(range(min = 0.0, max = 100.0))]
     mirostat_tau: Option<f32>,
+    #[schemars(range(min = 0.0, max = 1.0))]
     mirostat_eta: Option<f32>,
+    /// The stages, in order: names, or a string of their letters.
     samplers: Option<Stages>,
     context_shift: Option<bool>,
     n_keep: Option<i64>,
@@ -110,8 +157,11 @@ impl Body {
             ("max_tokens", self.max_tokens),
             ("n_predict", self.n_predict),
         ];
-        if let Some((name, limit)) = max_tokens.into_iter().find_map(|(name, limit)| Some((name, limit?))) {
-            params.max_tokens = token_limit(name, limit)?;
+        // The first one holds; the others must be right all the same.
+        for (name, limit) in max_tokens.into_iter().rev() {
+            if let Some(limit) = limit {
+                params.max_tokens = token_limit(name, limit)?;
+            }
         }
         if let Some(Stops(stops)) = self.stop {
             params.stop = stops;

@@ -1,8 +1,10 @@
 //! Fields about sampling that can be written in more than one way.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use minerva_engine::request::Stage;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::nearest;
@@ -15,6 +17,23 @@ const STAGES_MAX: usize = 32;
 
 /// Texts that end the generation: one, or an array. Empty ones end nothing and are left out.
 pub(super) struct Stops(pub(super) Vec<String>);
+
+impl JsonSchema for Stops {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Stops".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [
+            {"type": "string"},
+            {"type": "array", "maxItems": STOPS_MAX, "items": {"type": "string"}},
+        ]})
+    }
+}
 
 impl<'de> Deserialize<'de> for Stops {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -54,6 +73,25 @@ impl<'de> Deserialize<'de> for Stops {
 /// The stages of sampling in order: an array of names, or a string of letters, as in llama-server. A name that nobody
 /// knows is refused here: left out, it would change the answer.
 pub(super) struct Stages(pub(super) Vec<Stage>);
+
+impl JsonSchema for Stages {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Stages".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let names: Vec<&str> = Stage::DEFAULT.iter().map(|stage| stage.as_str()).collect();
+        let letters: String = ('a'..='z').filter(|letter| Stage::from_letter(*letter).is_some()).collect();
+        json_schema!({"anyOf": [
+            {"type": "string", "pattern": format!("^[{letters}]{{0,{STAGES_MAX}}}$")},
+            {"type": "array", "maxItems": STAGES_MAX, "items": {"type": "string", "enum": names}},
+        ]})
+    }
+}
 
 impl<'de> Deserialize<'de> for Stages {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -114,6 +152,20 @@ impl<'de> Deserialize<'de> for Stages {
 /// llama-server.
 pub(super) struct Seed(pub(super) Option<u64>);
 
+impl JsonSchema for Seed {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Seed".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "integer", "minimum": i64::MIN, "maximum": u64::MAX})
+    }
+}
+
 impl<'de> Deserialize<'de> for Seed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct SeedVisitor;
@@ -140,6 +192,27 @@ impl<'de> Deserialize<'de> for Seed {
 
 /// Biases of tokens: OpenAI's object of token to number, or llama-server's array of pairs, in which `false` bans.
 pub(super) struct Biases(pub(super) Vec<(i64, f32)>);
+
+impl JsonSchema for Biases {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Biases".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let bias =
+            json_schema!({"anyOf": [{"type": "number", "minimum": -100, "maximum": 100}, {"const": false}]});
+        json_schema!({"anyOf": [
+            {"type": "object", "propertyNames": {"pattern": "^[0-9]{1,9}$"}, "additionalProperties": bias},
+            {"type": "array", "items": {
+                "type": "array", "prefixItems": [{"type": "integer", "minimum": 0}, bias], "items": false, "minItems": 2,
+            }},
+        ]})
+    }
+}
 
 impl<'de> Deserialize<'de> for Biases {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use minerva_engine::event::Meta;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -13,7 +14,7 @@ use crate::origin::public_fault;
 pub(crate) const FINGERPRINT: &str = concat!("minerva-", env!("CARGO_PKG_VERSION"));
 
 /// OpenAI's count of tokens.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Usage {
     prompt_tokens: u32,
     completion_tokens: u32,
@@ -21,7 +22,7 @@ pub(crate) struct Usage {
     prompt_tokens_details: PromptTokensDetails,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct PromptTokensDetails {
     cached_tokens: u32,
 }
@@ -39,7 +40,7 @@ impl Usage {
 }
 
 /// llama-server's account of time. Of several choices it has the tokens of all and the longest time.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 pub(crate) struct Timings {
     cache_n: u32,
     prompt_n: u32,
@@ -96,7 +97,8 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 /// The `minerva` object of a response.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
+#[schemars(rename = "MinervaReport")]
 pub(crate) struct Minerva {
     seed: u64,
     plugins: Vec<PluginReport>,
@@ -104,7 +106,7 @@ pub(crate) struct Minerva {
     meta: Vec<MetaObject>,
 }
 
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 struct PluginReport {
     /// Where there are several choices, which one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,7 +120,8 @@ struct PluginReport {
 }
 
 /// What a stream processor had to say.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
+#[schemars(rename = "PluginMeta")]
 pub(crate) struct MetaObject {
     choice: usize,
     plugin: String,

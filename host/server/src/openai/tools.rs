@@ -1,26 +1,52 @@
 //! Tools that the model may call, as a request defines them.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use minerva_engine::grammar::Kind;
 use minerva_engine::request::Grammar;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::json::Object;
 use crate::nearest;
 
 /// The part of a body that is about tools.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(crate) struct Body {
+    /// What the model may call. Handed to the template as it is.
+    #[schemars(with = "Option<Vec<WireTool>>")]
     tools: Option<Vec<Value>>,
     tool_choice: Option<ToolChoice>,
+    /// Whether a call that is demanded may be several. True unless it is said.
     parallel_tool_calls: Option<bool>,
+    /// OpenAI's old way: send `tools`.
+    #[schemars(with = "Option<()>")]
     functions: Option<de::IgnoredAny>,
+    /// OpenAI's old way: send `tool_choice`.
+    #[schemars(with = "Option<()>")]
     function_call: Option<de::IgnoredAny>,
+}
+
+/// What is looked at of a tool.
+#[derive(JsonSchema)]
+#[schemars(rename = "ChatTool")]
+#[expect(dead_code, reason = "it says what `check` checks")]
+struct WireTool {
+    #[schemars(extend("const" = "function"))]
+    r#type: String,
+    function: WireToolFunction,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename = "ChatToolFunction")]
+#[expect(dead_code, reason = "it says what `check` checks")]
+struct WireToolFunction {
+    name: String,
 }
 
 impl Body {
@@ -126,6 +152,23 @@ struct Named {
 #[derive(Deserialize)]
 struct NamedFunction {
     name: String,
+}
+
+impl JsonSchema for ToolChoice {
+    fn schema_name() -> Cow<'static, str> {
+        "ToolChoice".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let name =
+            json!({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]});
+        json_schema!({"anyOf": [
+            {"enum": ["auto", "none", "required"]},
+            {"type": "object", "properties": {"type": {"const": "function"}, "function": name}, "required": ["function"]},
+            {"type": "object", "properties": {"type": {"const": "function"}, "function": false, "name": {"type": "string"}},
+                "required": ["name"]},
+        ]})
+    }
 }
 
 impl<'de> Deserialize<'de> for ToolChoice {

@@ -16,7 +16,9 @@ use crate::api_key::ApiKeys;
 use crate::app::Options;
 use crate::body::{read, refuse};
 use crate::failure::Failure;
+use crate::json::Deleted;
 use crate::nearest;
+use crate::openapi::{Operation, Schemas};
 
 /// Who may change the plugins, and how it is done. By default nobody.
 #[derive(Clone)]
@@ -64,6 +66,23 @@ pub(crate) struct Install {
     name: Option<String>,
 }
 
+/// What the document says of it.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    let plugin = schemas.answer::<super::Entry>();
+    Operation::new("plugins", "Installs a component")
+        .asked("name", true, "What the plugin is to be called.")
+        .takes_as("application/wasm", json!({"schema": {"type": "string", "format": "binary"}}))
+        .answers(plugin.clone())
+        .answers_as(201, "application/json", plugin)
+        .fails(&[500, 503])
+}
+
+/// What the document says of taking one out.
+pub(crate) fn describe_remove(schemas: &mut Schemas<'_>) -> Operation {
+    let operation = Operation::new("plugins", "Removes a plugin").named("name", "The plugin's name.");
+    operation.answers(schemas.answer::<Deleted>()).fails(&[400, 404])
+}
+
 /// Installs the component in the body under the name in the query.
 pub(crate) async fn install(
     State(plugins): State<Plugins>,
@@ -104,7 +123,7 @@ pub(crate) async fn install(
 pub(crate) async fn remove(
     State(plugins): State<Plugins>,
     Path(name): Path<String>,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Deleted>, Failure> {
     let names: Vec<String> = plugins.standings().into_iter().map(|standing| standing.name).collect();
     if !names.contains(&name) {
         let hint = nearest::hint(&name, names.iter().map(String::as_str));
@@ -112,5 +131,5 @@ pub(crate) async fn remove(
     }
     plugins.remove(&name);
     tracing::info!(plugin = name, "an administrator removed plugin '{name}'");
-    Ok(Json(json!({ "id": name, "object": "plugin", "deleted": true })))
+    Ok(Json(Deleted { id: name, object: "plugin", deleted: true }))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use minerva_engine::plugin::{Kind, OnFault, Plugin, Plugins, SamplerPlugin, StreamPlugin, Template};
 use minerva_engine::request::{Deadlines, Use};
 use minerva_models::registry::{PluginChoice, PluginChoices};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -19,40 +20,59 @@ use crate::origin::{Origin, PluginOrigin};
 const CHAIN_MAX: usize = 8;
 
 /// The part of a body that has the object.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 pub(crate) struct Body {
     minerva: Option<Object<Wire>>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Minerva")]
 #[serde(deny_unknown_fields)]
 struct Wire {
+    /// The plugin that makes the prompt.
     template: Option<Object<WireChoice>>,
+    /// The plugins that choose each token, first to last.
+    #[schemars(length(max = CHAIN_MAX))]
     samplers: Option<Vec<Object<WireChoice>>>,
+    /// The plugins that process the text, first to last.
+    #[schemars(length(max = CHAIN_MAX))]
     stream: Option<Vec<Object<WireChoice>>>,
+    /// Only false.
+    #[schemars(extend("enum" = [false, null]))]
     trace: Option<bool>,
+    /// Who waits goes by it before others of the same key.
+    #[schemars(range(min = -128, max = 127))]
     priority: Option<i8>,
+    /// How long the request may take: no longer than the server lets it.
     timeouts: Option<Object<WireTimeouts>>,
 }
 
 /// In seconds.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Timeouts")]
 #[serde(deny_unknown_fields)]
 struct WireTimeouts {
+    #[schemars(extend("exclusiveMinimum" = 0))]
     queue: Option<f64>,
+    #[schemars(extend("exclusiveMinimum" = 0))]
     first_token: Option<f64>,
+    #[schemars(extend("exclusiveMinimum" = 0))]
     total: Option<f64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "PluginChoice")]
 #[serde(deny_unknown_fields)]
 struct WireChoice {
+    /// The plugin's name in `GET /v1/plugins`, or name and version: `min-p@0.1`.
     id: String,
     args: Option<Value>,
+    /// What follows when it fails: the request ends, or goes on without it, or with the server's own in its place.
     on_fault: Option<WireOnFault>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "OnFault")]
 #[serde(rename_all = "lowercase")]
 enum WireOnFault {
     Fail,
@@ -120,12 +140,13 @@ impl Body {
 /// The shorter of what is asked for and the server's limit.
 fn shorter(name: &str, asked: Option<f64>, limit: Option<Duration>) -> Result<Option<Duration>, Failure> {
     let Some(seconds) = asked else { return Ok(limit) };
-    let asked =
-        Duration::try_from_secs_f64(seconds).ok().filter(|asked| !asked.is_zero()).ok_or_else(|| {
-            let path = format!("minerva.timeouts.{name}");
-            let message = format!("`{path}` must be a number of seconds above 0, not {seconds}");
-            Failure::invalid(path, message)
-        })?;
+    if seconds <= 0.0 {
+        let path = format!("minerva.timeouts.{name}");
+        let message = format!("`{path}` must be a number of seconds above 0, not {seconds}");
+        return Err(Failure::invalid(path, message));
+    }
+    // What no clock can count is no limit of its own.
+    let asked = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
     Ok(Some(limit.map_or(asked, |limit| asked.min(limit))))
 }
 

@@ -10,17 +10,22 @@ use std::time::UNIX_EPOCH;
 use axum::Json;
 use axum::extract::State;
 use minerva_engine::plugin::{Counters, OnFault, Plugin, Plugins, Standing, Tier};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::openapi::{Operation, Schemas};
+
 /// All plugins, in OpenAI's form of a list.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PluginList")]
 pub(crate) struct List {
     object: &'static str,
     data: Vec<Entry>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Plugin")]
 struct Entry {
     id: String,
     object: &'static str,
@@ -40,7 +45,8 @@ struct Entry {
     counters: Value,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PluginDescribed")]
 struct Described {
     version: String,
     summary: String,
@@ -56,13 +62,15 @@ struct Described {
     limits: Map<String, Value>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PluginArguments")]
 struct Arguments {
     /// The JSON schema of the arguments; null where anything goes.
     args_schema: Value,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PluginSampler")]
 struct Sampler {
     args_schema: Value,
     tier: &'static str,
@@ -70,6 +78,11 @@ struct Sampler {
     can_fork: bool,
     can_rollback: bool,
     backtrack_max: u32,
+}
+
+/// What the document says of it.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    Operation::new("plugins", "The plugins that a request can name").answers(schemas.answer::<List>())
 }
 
 /// Lists the plugins, by name.

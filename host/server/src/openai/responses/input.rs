@@ -1,22 +1,26 @@
 //! What a response answers: a text, or items.
 
 use minerva_engine::request::{Content, Message, ToolCall};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::failure::Failure;
 use crate::nearest;
 
 /// A text, or items.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ResponseInput")]
 #[serde(untagged, expecting = "a string or an array of items")]
 pub(super) enum WireInput {
     Text(String),
-    Items(Vec<Item>),
+    Items(#[schemars(length(min = 1))] Vec<Item>),
 }
 
 /// An item of any type; which fields it needs depends on the type.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ResponseInputItem")]
 pub(super) struct Item {
+    #[schemars(extend("enum" = ["message", "function_call", "function_call_output", "reasoning", null]))]
     r#type: Option<String>,
     role: Option<String>,
     content: Option<Parts>,
@@ -26,15 +30,18 @@ pub(super) struct Item {
     output: Option<Parts>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ResponseInputParts")]
 #[serde(untagged, expecting = "a string or an array of parts")]
 enum Parts {
     Text(String),
     Parts(Vec<Part>),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ResponseInputPart")]
 struct Part {
+    #[schemars(extend("enum" = ["input_text", "output_text", "text", "refusal"]))]
     r#type: String,
     text: Option<String>,
     refusal: Option<String>,

@@ -11,6 +11,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use minerva_engine::request::{Chat, Input, Message};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -28,19 +29,23 @@ use crate::app::ServedModel;
 use crate::body::RawBody;
 use crate::failure::Failure;
 use crate::generation;
-use crate::json::{self, Object};
+use crate::json::{self, Deleted, Object};
 use crate::nearest;
+use crate::openapi::{Operation, Part, Schemas};
 use crate::router::Shared;
 use crate::sse;
 use crate::tracking::RequestId;
 
 /// The fields that no other endpoint has, or has in another form.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Body {
     input: WireInput,
     instructions: Option<String>,
     previous_response_id: Option<String>,
+    /// Whether `previous_response_id` can name it later. True unless it is said.
     store: Option<bool>,
+    /// How many tokens an answer can have; -1 for as many as fit.
+    #[schemars(range(min = -1), extend("not" = {"const": 0}))]
     max_output_tokens: Option<i64>,
     tools: Option<Vec<Object<WireTool>>>,
     tool_choice: Option<ToolChoice>,
@@ -48,13 +53,16 @@ struct Body {
     text: Option<Object<Text>>,
     reasoning: Option<Object<Reasoning>>,
     truncation: Option<Truncation>,
+    /// Only false: a response runs as long as its request.
+    #[schemars(extend("enum" = [false, null]))]
     background: Option<bool>,
     metadata: Option<Map<String, Value>>,
     chat_template_kwargs: Option<Map<String, Value>>,
 }
 
 /// What becomes of a conversation that is longer than the context.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[schemars(rename = "ResponseTruncation")]
 #[serde(rename_all = "lowercase")]
 enum Truncation {
     /// Its oldest turns are left out.
@@ -73,29 +81,60 @@ impl Truncation {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ResponseRequestText")]
 struct Text {
     format: Option<Object<Format>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ResponseRequestFormat")]
 struct Format {
+    #[schemars(extend("enum" = ["text", "json_object", "json_schema"]))]
     r#type: String,
     schema: Option<Value>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ResponseRequestReasoning")]
 struct Reasoning {
     effort: Option<String>,
 }
 
 /// A tool. Its function's fields stand in it, not below `function` as in a chat.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ResponseRequestTool")]
 struct WireTool {
+    #[schemars(extend("const" = "function"))]
     r#type: String,
+    #[schemars(required)]
     name: Option<String>,
     description: Option<String>,
     parameters: Option<Value>,
+}
+
+/// What the document says of it.
+pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
+    // Its own fields are last: it has `metadata` of its own.
+    let own: [Part; 2] = [common::ONE_ANSWER, Body::json_schema];
+    let body = schemas.body("ResponseRequest", &[&common::PARTS, &own[..]].concat());
+    Operation::new("chat", "Answers a conversation, and goes on from an answer before")
+        .takes(body, json!({"input": "What is a plugin?", "max_output_tokens": 16}))
+        .answers(schemas.answer::<wire::Response>())
+        .streams(schemas.answer::<stream::Numbered<'static>>())
+        .runs_a_model()
+}
+
+/// What the document says of an answer that is stored.
+pub(crate) fn describe_get(schemas: &mut Schemas<'_>) -> Operation {
+    let operation = Operation::new("chat", "An answer again").named("id", "The response's id.");
+    operation.answers(schemas.answer::<wire::Response>()).fails(&[400, 404])
+}
+
+/// What the document says of forgetting one.
+pub(crate) fn describe_delete(schemas: &mut Schemas<'_>) -> Operation {
+    let operation = Operation::new("chat", "Forgets an answer").named("id", "The response's id.");
+    operation.answers(schemas.answer::<Deleted>()).fails(&[400, 404])
 }
 
 /// Answers a conversation.
@@ -196,7 +235,7 @@ pub(crate) async fn delete(
     if !shared.responses.remove(&id) {
         return Err(unknown(&id));
     }
-    Ok(Json(json!({"id": id, "object": "response", "deleted": true})).into_response())
+    Ok(Json(Deleted { id, object: "response", deleted: true }).into_response())
 }
 
 fn unknown(id: &str) -> Failure {

@@ -1,6 +1,7 @@
 //! A response as a stream of events.
 
 use minerva_engine::event::Event;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::answer::{Answer, Change};
@@ -17,14 +18,16 @@ pub(super) struct Streaming {
     is_open: bool,
 }
 
-#[derive(Serialize)]
-struct Numbered<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ResponseEvent")]
+pub(super) struct Numbered<'a> {
     sequence_number: u64,
     #[serde(flatten)]
     said: Said<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ResponseSaid")]
 #[serde(tag = "type")]
 enum Said<'a> {
     #[serde(rename = "response.created")]

@@ -1,12 +1,13 @@
 //! The objects of a response.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::openai::summary::{Minerva, Timings};
 
 /// A response, as far as it is.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
 pub(super) struct Response {
     pub(super) id: String,
     pub(super) object: &'static str,
@@ -37,7 +38,8 @@ pub(super) struct Response {
 }
 
 /// How far a response, or an item of it, is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseStatus")]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Status {
     InProgress,
@@ -46,28 +48,33 @@ pub(super) enum Status {
     Failed,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseIncomplete")]
 pub(super) struct Incomplete {
     pub(super) reason: &'static str,
 }
 
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseReasoning")]
 pub(super) struct Reasoning {
     pub(super) effort: Option<String>,
     pub(super) summary: Option<()>,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseText")]
 pub(super) struct Text {
     pub(super) format: Format,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseFormat")]
 pub(super) struct Format {
     pub(super) r#type: &'static str,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseUsage")]
 pub(super) struct Usage {
     pub(super) input_tokens: u32,
     pub(super) input_tokens_details: InputDetails,
@@ -76,18 +83,21 @@ pub(super) struct Usage {
     pub(super) total_tokens: u32,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseInputDetails")]
 pub(super) struct InputDetails {
     pub(super) cached_tokens: u32,
 }
 
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseOutputDetails")]
 pub(super) struct OutputDetails {
     pub(super) reasoning_tokens: u32,
 }
 
 /// A piece of the output.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
+#[schemars(rename = "ResponseItem")]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Item {
     Message { id: String, status: Status, role: &'static str, content: Vec<Part> },
@@ -96,7 +106,8 @@ pub(super) enum Item {
 }
 
 /// A part of an item.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, JsonSchema)]
+#[schemars(rename = "ResponsePart")]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Part {
     OutputText { text: String, annotations: [(); 0], logprobs: [(); 0] },
