@@ -6,8 +6,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket};
 use futures::StreamExt;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// How long anything here may take before the test fails: generous, for machines that are busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -204,6 +208,39 @@ impl Server {
         let chunk =
             |event: &&str| serde_json::from_str(event).unwrap_or_else(|_| panic!("not JSON: {event}"));
         events[..events.len() - 1].iter().map(chunk).collect()
+    }
+
+    /// Sends one message over a WebSocket; gives the status of the upgrade and the texts of all frames that come.
+    pub(crate) async fn websocket(&self, path: &str, message: &str) -> (u16, Vec<String>) {
+        let address = self.url.trim_start_matches("http://");
+        let mut socket = TcpStream::connect(address).await.expect("a connection");
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        socket.write_all(head.as_bytes()).await.expect("it is sent");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(
+                timeout(PATIENCE, socket.read_u8()).await.expect("an answer").expect("all of its head"),
+            );
+        }
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        if status != 101 {
+            return (status, Vec::new());
+        }
+        let mut socket = FragmentCollector::new(WebSocket::after_handshake(socket, Role::Client));
+        socket.write_frame(Frame::text(Payload::Borrowed(message.as_bytes()))).await.expect("it is sent");
+        let mut texts = Vec::new();
+        loop {
+            let frame = timeout(PATIENCE, socket.read_frame()).await.expect("a frame").expect("a whole one");
+            match frame.opcode {
+                OpCode::Text => texts.push(String::from_utf8(frame.payload.to_vec()).expect("UTF-8")),
+                OpCode::Close => return (status, texts),
+                _ => {}
+            }
+        }
     }
 
     /// The first figure of the metrics that begins so.

@@ -109,6 +109,7 @@ impl Operation {
     }
 
     /// An answer of any kind.
+    #[expect(clippy::needless_pass_by_value, reason = "schemas are made for this")]
     pub(crate) fn answers_as(mut self, status: u16, media_type: &str, schema: Value) -> Self {
         let answer = self.answers.entry(status.to_string()).or_insert_with(|| {
             let description = match status {
