@@ -388,7 +388,10 @@ impl Model for ScriptedModel {
     fn discard(&mut self, slot: Slot, range: Range<Position>) -> Result<(), Error> {
         if !self.info.capabilities.shift {
             let architecture = self.info.architecture.clone();
-            return Err(Error::Unsupported { operation: "forget the middle of a sequence".into(), architecture });
+            return Err(Error::Unsupported {
+                operation: "forget the middle of a sequence".into(),
+                architecture,
+            });
         }
         let held = self.slots.entry(slot).or_default();
         held.drain(range.start as usize..range.end as usize);

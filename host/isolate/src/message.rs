@@ -30,7 +30,10 @@ pub(crate) enum Command {
         slot: Slot,
         from: Position,
     },
-    Discard { slot: Slot, range: Range<Position> },
+    Discard {
+        slot: Slot,
+        range: Range<Position>,
+    },
     Copy {
         from: Slot,
         to: Slot,
