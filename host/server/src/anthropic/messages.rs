@@ -17,6 +17,7 @@ use crate::body::RawBody;
 use crate::failure::{AnthropicError, Failure};
 use crate::generation;
 use crate::json::{self, Object};
+use crate::openai::common::{Count, Prepared};
 use crate::openai::tools::ToolChoice;
 use crate::openai::{common, grammar};
 use crate::openapi::{Dialect, Operation, Part, Schemas};
@@ -104,10 +105,7 @@ async fn answer(
     let text = json::text(&body)?;
     let body: Body = json::read(text)?;
     let mut prepared = common::prepare(&shared.app, text, "messages").await?;
-    let count = prepared.count(1)?;
-    if count.choices != 1 {
-        return Err(Failure::invalid("n", "`n` must be 1: a message has one answer"));
-    }
+    let count = one(&prepared)?;
     let stops = body.stop_sequences.clone().unwrap_or_default();
     if body.stop_sequences.is_some() {
         prepared.params.stop.clone_from(&stops);
@@ -130,6 +128,15 @@ async fn answer(
     Ok(Json(answer.into_message(&head)).into_response())
 }
 
+/// Messages have one answer each.
+fn one(prepared: &Prepared) -> Result<Count, Failure> {
+    let count = prepared.count(1)?;
+    if count.choices != 1 {
+        return Err(Failure::invalid("n", "`n` must be 1: a message has one answer"));
+    }
+    Ok(count)
+}
+
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "AnthropicTokenCount")]
 struct TokenCount {
@@ -142,7 +149,9 @@ pub(crate) async fn count_tokens(State(shared): State<Shared>, body: Result<RawB
         let RawBody(body) = body?;
         let text = json::text(&body)?;
         let body: Body = json::read(text)?;
-        let model = common::prepare(&shared.app, text, "messages").await?.model;
+        let prepared = common::prepare(&shared.app, text, "messages").await?;
+        one(&prepared)?;
+        let model = prepared.model;
         let (chat, _) = body.into_chat(&model)?;
         let origin = Origin { input: "messages", plugins: Vec::new() };
         let tokens = model.handle.tokenise(chat).await.map_err(|error| origin.failure(error))?;

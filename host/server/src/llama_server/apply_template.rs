@@ -46,6 +46,7 @@ pub(crate) async fn create(
 ) -> Result<Json<Prompt>, Failure> {
     let text = json::text(&body)?;
     let prepared = common::prepare(&shared.app, text, "messages").await?;
+    prepared.count(1)?;
     let chat = chat::conversation(text, &prepared.model)?;
     let handle = &prepared.model.handle;
     let rendered = match prepared.plugins.template {

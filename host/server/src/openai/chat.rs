@@ -58,7 +58,7 @@ pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
     Operation::new("chat", "Answers a conversation")
         .takes(request(schemas), example)
         .answers(schemas.answer::<Completion>())
-        .streams(schemas.event::<Chunk<'static>, ErrorBody<'static>>())
+        .streams_until_done(schemas.event::<Chunk<'static>, ErrorBody<'static>>())
         .runs_a_model()
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn describe(schemas: &mut Schemas<'_>) -> Operation {
     Operation::new("text", "Continues one or several prompts")
         .takes(body, json!({"prompt": "Once upon a time", "max_tokens": 16}))
         .answers(schemas.answer::<Completion<'static>>())
-        .streams(schemas.event::<Completion<'static>, ErrorBody<'static>>())
+        .streams_until_done(schemas.event::<Completion<'static>, ErrorBody<'static>>())
         .runs_a_model()
 }
 

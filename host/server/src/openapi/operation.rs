@@ -97,10 +97,20 @@ impl Operation {
     }
 
     /// An answer as server-sent events, each of them with such data; beside a whole one, where there is one.
-    #[expect(clippy::needless_pass_by_value, reason = "schemas are made for this")]
     pub(crate) fn streams(self, data: Value) -> Self {
+        self.events(data, false)
+    }
+
+    /// The same, with OpenAI's mark at the end.
+    pub(crate) fn streams_until_done(self, data: Value) -> Self {
+        self.events(data, true)
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "schemas are made for this")]
+    fn events(self, data: Value, with_done: bool) -> Self {
         // The form that OpenAPI 3.2 gives to events.
-        let data = json!({"type": "string", "contentMediaType": "application/json", "contentSchema": data});
+        let json = json!({"type": "string", "contentMediaType": "application/json", "contentSchema": data});
+        let data = if with_done { json!({"anyOf": [{"const": "[DONE]"}, json]}) } else { json };
         let event = json!({"type": "string"});
         let schema = json!({
             "type": "object", "required": ["data"], "properties": {"event": event, "data": data},

@@ -73,7 +73,12 @@ impl Document {
                 self.validate(&schema, &value)
             }
             "text/event-stream" => {
-                let schema = format!("{schema}/properties/data/contentSchema");
+                let mut schema = format!("{schema}/properties/data");
+                // Beside OpenAI's mark of the end.
+                if self.whole.pointer(&schema).is_some_and(|data| data["anyOf"].is_array()) {
+                    schema.push_str("/anyOf/1");
+                }
+                schema.push_str("/contentSchema");
                 let data = it.answer.lines().filter_map(|line| line.strip_prefix("data: "));
                 data.filter(|data| *data != "[DONE]").try_for_each(|data| {
                     let value = serde_json::from_str(data).map_err(|error| error.to_string())?;

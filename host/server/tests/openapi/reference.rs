@@ -100,10 +100,7 @@ fn describe(operation: &Value, others: &[String], page: &mut String) {
         let content = answer["content"].as_object();
         let forms = content.into_iter().flatten().map(|(media, content)| match media.as_str() {
             "text/event-stream" => {
-                format!(
-                    "events of {} (`{media}`)",
-                    kind(&content["schema"]["properties"]["data"]["contentSchema"])
-                )
+                format!("events of {} (`{media}`)", kind(events(content)))
             }
             _ => format!("{} (`{media}`)", kind(&content["schema"])),
         });
@@ -194,6 +191,12 @@ fn kind(schema: &Value) -> String {
         (None, Some(to)) => format!("{name}, {to} or less"),
         _ => name,
     }
+}
+
+/// What the data of events is, beside OpenAI's mark of the end.
+fn events(content: &Value) -> &Value {
+    let data = &content["schema"]["properties"]["data"];
+    data.pointer("/anyOf/1").unwrap_or(data).get("contentSchema").unwrap_or(&Value::Null)
 }
 
 fn text(value: &Value) -> &str {
