@@ -49,23 +49,58 @@ async fn the_packages_for_javascript_cannot_tell_the_difference() {
     holds("node".into(), &scripts.join("embeddings.mjs"), embedder(folder.path())).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn schemathesis_finds_what_the_openapi_document_says() {
+    let Some(python) = python("openapi", "requirements-openapi.txt") else { return };
+    // Short answers, for there are thousands; what a request says itself still holds. The key is the script's.
+    let limits = ["-np", "4", "-c", "2048", "--predict", "4", "--api-key", "schemathesis"];
+    let script = "openapi_schemathesis.py";
+    holds_with(python.clone(), script, &[], Server::start(&limits)).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let embedder = synthesized(folder.path(), "tiny-embedding", &["--api-key", "schemathesis"]);
+    holds_with(python.clone(), script, &["/v1/embeddings", "/embedding"], embedder).await;
+    let reranker = synthesized(folder.path(), "tiny-reranker", &["--api-key", "schemathesis"]);
+    holds_with(python, script, &["/v1/rerank"], reranker).await;
+}
+
 /// A server of a model of random weights that makes embeddings.
 fn embedder(folder: &Path) -> Server {
-    let path = folder.join("embedder.gguf");
+    synthesized(folder, "tiny-embedding", &[])
+}
+
+/// A server of a model of random weights.
+fn synthesized(folder: &Path, preset: &str, arguments: &[&str]) -> Server {
+    let path = folder.join(format!("{preset}.gguf"));
     let path = path.to_str().expect("UTF-8");
-    let output = run(&["models", "synthesize", "--preset", "tiny-embedding", "-o", path]);
+    let output = run(&["models", "synthesize", "--preset", preset, "-o", path]);
     assert!(output.status.success(), "{}", shown(&output));
-    Server::start_with(&["serve", "--port", "0", "-np", "4", "-m", path])
+    Server::start_with(&[&["serve", "--port", "0", "-np", "4", "-m", path], arguments].concat())
 }
 
 /// Runs a script of checks against a server; the script is in `tests/clients`, or has a path of its own.
 async fn holds(program: PathBuf, script: impl AsRef<Path>, server: Server) {
+    holds_with(program, script, &[], server).await;
+}
+
+/// The same, with more arguments behind the server's address.
+async fn holds_with(
+    program: PathBuf,
+    script: impl AsRef<Path>,
+    more: &'static [&'static str],
+    server: Server,
+) {
     let script = root().join("tests/clients").join(script);
     let url = server.url.clone();
     let output = tokio::task::spawn_blocking(move || {
         let mut command = Command::new(&program);
         // No compiled scripts beside those of the repository.
-        command.env("PYTHONDONTWRITEBYTECODE", "1").arg(script).arg(url).output().expect("it starts")
+        command
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .arg(script)
+            .arg(url)
+            .args(more)
+            .output()
+            .expect("it starts")
     });
     let output = output.await.expect("it ends");
     assert!(output.status.success(), "{}", shown(&output));

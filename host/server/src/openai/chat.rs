@@ -129,7 +129,9 @@ pub(crate) async fn answer(
 
 /// The conversation in a body, for those that only want its prompt.
 pub(crate) fn conversation(text: &str, model: &ServedModel) -> Result<Chat, Failure> {
-    Ok(json::read::<Body>(text)?.into_chat(text, model)?.0)
+    let body: Body = json::read(text)?;
+    body.logprobs()?;
+    Ok(body.into_chat(text, model)?.0)
 }
 
 impl Body {
