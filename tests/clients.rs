@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use crate::harness::{Server, root, run, shown};
+use serde_json::json;
+
+use crate::harness::{Server, asking, root, run, shown};
+use crate::traces::Collector;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_openai_package_cannot_tell_the_difference() {
@@ -30,6 +33,24 @@ async fn the_anthropic_package_cannot_tell_the_difference() {
 async fn the_parser_of_prometheus_reads_the_metrics() {
     let Some(python) = PYTHON.clone() else { return };
     holds(python, "prometheus_metrics.py", Server::start(&["-np", "4"])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn opentelemetrys_own_messages_read_the_spans() {
+    let Some(python) = PYTHON.clone() else { return };
+    let collector = Collector::start().await;
+    let server = collector.serving(&[]);
+    let mut request = asking("What is a fox?");
+    request["max_tokens"] = json!(3);
+    request["ignore_eos"] = json!(true);
+    request["frequency_penalty"] = json!(-0.5);
+    request["minerva"] = json!({ "samplers": [{ "id": "min-p" }] });
+    server.chat(&request).await;
+    assert_eq!(server.terminate().await, Some(0));
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), collector.sent()).expect("it can be written");
+    run_script(python, root().join("tests/clients/otlp_spans.py"), file.path().display().to_string(), &[])
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,21 +111,24 @@ async fn holds_with(
     server: Server,
 ) {
     let script = root().join("tests/clients").join(script);
-    let url = server.url.clone();
+    run_script(program, script, server.url.clone(), more).await;
+    server.becomes_idle().await;
+}
+
+async fn run_script(program: PathBuf, script: PathBuf, argument: String, more: &'static [&'static str]) {
     let output = tokio::task::spawn_blocking(move || {
         let mut command = Command::new(&program);
         // No compiled scripts beside those of the repository.
         command
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .arg(script)
-            .arg(url)
+            .arg(argument)
             .args(more)
             .output()
             .expect("it starts")
     });
     let output = output.await.expect("it ends");
     assert!(output.status.success(), "{}", shown(&output));
-    server.becomes_idle().await;
 }
 
 /// Made once, by whichever test comes first.

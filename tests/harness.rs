@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use fastwebsockets::{FragmentCollector, Frame, OpCode, Payload, Role, WebSocket};
@@ -110,6 +110,9 @@ fn components(workspace: &str, name: impl Fn(&str) -> Option<String>) -> PathBuf
     folder
 }
 
+/// Lines of a server's log.
+pub(crate) type Log = Arc<Mutex<Vec<String>>>;
+
 /// A running server. Dropping it kills it.
 pub(crate) struct Server {
     child: Child,
@@ -120,17 +123,44 @@ pub(crate) struct Server {
 impl Server {
     /// Serves the built-in model with a plugin of each kind, on a free port.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_in(arguments, &[])
+    }
+
+    /// The same with variables of the environment.
+    pub(crate) fn start_in(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let plugin = |name| format!("--plugin={name}={}", plugins().join(format!("{name}.wasm")).display());
         let plugins = ["min-p", "persona", "redact"].map(plugin);
         let mut all = vec!["serve", "--port", "0"];
         all.extend(plugins.iter().map(String::as_str));
         all.extend(arguments);
-        Self::start_with(&all)
+        let mut command = minerva(&all);
+        command.envs(variables.iter().copied());
+        Self::spawn(command, &all)
     }
 
     /// Serves with exactly these arguments.
     pub(crate) fn start_with(arguments: &[&str]) -> Self {
-        let mut child = minerva(arguments).stdout(Stdio::piped()).spawn().expect("the program starts");
+        Self::spawn(minerva(arguments), arguments)
+    }
+
+    /// Serves with variables of the environment, and gives the lines of the log as they come.
+    pub(crate) fn start_with_log(arguments: &[&str], variables: &[(&str, &str)]) -> (Self, Log) {
+        let all = [&["serve", "--port", "0"], arguments].concat();
+        let mut command = minerva(&all);
+        command.envs(variables.iter().copied()).stderr(Stdio::piped());
+        let mut server = Self::spawn(command, &all);
+        let (log, stderr) = (Log::default(), server.child.stderr.take().expect("its log"));
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                lines.lock().expect("nobody panicked").push(line);
+            }
+        });
+        (server, log)
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str]) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
         let stdout = child.stdout.take().expect("its output");
         let (found, address) = std::sync::mpsc::channel();
         // Reads on until the end, so that the program never waits for a reader.

@@ -20,6 +20,8 @@ mod lifecycle;
 mod several_models;
 mod isolation;
 mod load;
+mod logs;
+mod traces;
 mod deploy;
 mod authoring;
 mod embedding;

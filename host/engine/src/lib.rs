@@ -7,6 +7,7 @@
 
 pub mod request;
 pub mod event;
+pub mod trace;
 pub mod model;
 pub mod plugin;
 pub mod step;

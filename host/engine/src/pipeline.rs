@@ -27,6 +27,7 @@ use crate::request::{self, Chat, ContextShift, GenerateRequest, Input, Params, R
 use crate::sampling::{Chosen, Link, Sampling};
 use crate::sequence::{self, End, Lead, Submission};
 use crate::shared::Shared;
+use crate::trace::{Stages, Watched};
 
 /// Tokens taken from the worker at a time, when they wait: a slow reader pays the way to the plugins less often.
 const TOKENS_AT_A_TIME: usize = 64;
@@ -99,6 +100,7 @@ pub(crate) async fn generate(
             follow = Some(others);
             lead
         });
+        let submitted = Instant::now();
         submissions.push(Submission {
             prompt: prepared.prompt,
             backtracks: prepared.sampling.backtracks(),
@@ -112,7 +114,8 @@ pub(crate) async fn generate(
             reader: sequence::Reader { tokens, end },
             tenant,
             deadlines,
-            submitted: Instant::now(),
+            submitted,
+            stages: prepared.watched.map(|watched| Stages::new(watched, submitted)),
         });
         let answer = Answer {
             decoder: prepared.decoder,
@@ -138,6 +141,7 @@ pub(crate) async fn generate(
 
 /// A request that only waits for a slot.
 struct Prepared {
+    watched: Option<Watched>,
     prompt: Vec<Token>,
     sampling: Sampling,
     decoder: TextDecoder,
@@ -154,12 +158,14 @@ struct Prepared {
 /// Makes the prompt once, and opens the plugins for each answer: all of them see what they would see of a request
 /// of its own.
 fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<Vec<Prepared>, Error> {
-    let GenerateRequest { id, input, params, template, samplers, stream, grammar } = request;
+    let GenerateRequest { id, input, params, template, samplers, stream, grammar, observer } = request;
+    let watched = |answer| observer.clone().map(|observer| Watched { observer, answer });
     let context = |answer: usize| SessionContext {
         request: if answer == 0 { id.clone() } else { format!("{id}/{answer}") },
         tenant: params.tenant,
         vocabulary: Arc::clone(&shared.vocabulary),
         grammars: Arc::clone(&shared.grammars),
+        watched: watched(answer),
     };
     let may_think = matches!(&input, Input::Chat(chat) if chat.template_variables["enable_thinking"] == true);
     let calls = [grammar::Kind::ToolCall, grammar::Kind::ToolCalls];
@@ -205,6 +211,7 @@ fn prepare(shared: &Shared, request: GenerateRequest, answers: usize) -> Result<
         let (ignore_end, caches) = (params.ignore_end, params.cache_prompt);
         let (prompt, template) = (prompt.clone(), template.clone());
         Ok(Prepared {
+            watched: watched(answer),
             prompt,
             sampling,
             decoder,

@@ -21,6 +21,7 @@ use crate::grammar::{self, Compiler};
 use crate::model::{Token, Vocabulary};
 use crate::request::Chat;
 use crate::step::{Candidates, Step};
+use crate::trace::Watched;
 
 pub use meter::{CallCounts, Counters};
 pub use policy::{BreakerOptions, Policy};
@@ -59,6 +60,8 @@ pub struct SessionContext {
     pub vocabulary: Arc<dyn Vocabulary>,
     /// Compiles grammars for it.
     pub grammars: Arc<Compiler>,
+    /// Who is told what plugins do for the request.
+    pub watched: Option<Watched>,
 }
 
 impl SessionContext {
@@ -67,7 +70,7 @@ impl SessionContext {
     #[must_use]
     pub fn new(request: impl Into<String>, vocabulary: Arc<dyn Vocabulary>) -> Self {
         let grammars = Arc::new(Compiler::new(Arc::clone(&vocabulary), grammar::Limits::default()));
-        Self { request: request.into(), tenant: 0, vocabulary, grammars }
+        Self { request: request.into(), tenant: 0, vocabulary, grammars, watched: None }
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::grammar::Kind;
 use crate::model::Token;
 use crate::plugin::{OnFault, SamplerPlugin, StreamPlugin, Template};
+use crate::trace::Observer;
 
 /// One request for text.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct GenerateRequest {
     pub stream: Vec<Use<dyn StreamPlugin>>,
     /// What the answer must be. It holds behind the thinking, if there is any.
     pub grammar: Option<Grammar>,
+    /// Who is told what the request goes through.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 /// What an answer must be.
@@ -60,6 +63,7 @@ impl GenerateRequest {
             samplers: Vec::new(),
             stream: Vec::new(),
             grammar: None,
+            observer: None,
         }
     }
 }

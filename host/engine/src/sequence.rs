@@ -17,6 +17,7 @@ use crate::plugin::Report;
 use crate::request::{ContextShift, Deadline, Deadlines};
 use crate::sampling::{Chosen, Sampling};
 use crate::scheduler::Demand;
+use crate::trace::{Stages, What};
 
 /// A request on its way to the worker: all preparation is done.
 pub(crate) struct Submission {
@@ -38,6 +39,7 @@ pub(crate) struct Submission {
     pub tenant: u64,
     pub deadlines: Deadlines,
     pub submitted: Instant,
+    pub stages: Option<Stages>,
 }
 
 impl Submission {
@@ -168,11 +170,16 @@ pub(crate) struct Sequence {
     admitted: Instant,
     first_token: Option<Instant>,
     last_token: Option<Instant>,
+    stages: Option<Stages>,
 }
 
 impl Sequence {
     /// `cached_tokens` of its prompt are in its slot already.
-    pub(crate) fn new(owner: Owner, submission: Submission, cached_tokens: u32, now: Instant) -> Self {
+    pub(crate) fn new(owner: Owner, mut submission: Submission, cached_tokens: u32, now: Instant) -> Self {
+        if let Some(stages) = &mut submission.stages {
+            let prompt_tokens = number(submission.prompt.len());
+            stages.next(What::Prefill { prompt_tokens, cached_tokens }, now);
+        }
         Self {
             owner,
             pending: submission.prompt[cached_tokens as usize..].iter().copied().collect(),
@@ -205,6 +212,7 @@ impl Sequence {
             admitted: now,
             first_token: None,
             last_token: None,
+            stages: submission.stages,
         }
     }
 
@@ -360,7 +368,14 @@ impl Sequence {
 
     /// Tokens that were chosen together came one after another at equal distances.
     fn note_times(&mut self, mut tokens: u64, now: Instant, latencies: &Recorder) {
-        if self.first_token.is_none() && tokens > 0 {
+        let is_first = self.first_token.is_none() && tokens > 0;
+        if let Some(stages) = &mut self.stages {
+            if is_first {
+                stages.next(What::Decode { tokens: 0 }, now);
+            }
+            stages.generated(u32::try_from(tokens).unwrap_or(u32::MAX));
+        }
+        if is_first {
             self.first_token = Some(now);
             latencies.first_token.observe(self.age(now), 1);
             tokens -= 1;

@@ -10,6 +10,8 @@ mod embedding;
 mod context;
 #[path = "engine/backtracking.rs"]
 mod backtracking;
+#[path = "engine/trace.rs"]
+mod trace;
 mod grammar;
 mod sampling;
 

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::client::{Client, Permit};
 use crate::failure::Failure;
 use crate::metrics::Answers;
+use crate::traces::Trace;
 
 /// How far the server is from its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,7 +73,7 @@ impl Lifecycle {
 
     /// Lets a request in, unless the server is ending.
     pub(crate) fn admit(&self) -> Result<Admission, Failure> {
-        let admission = Admission { lifecycle: self.clone(), client: None, permit: None };
+        let admission = Admission { lifecycle: self.clone(), client: None, permit: None, trace: None };
         self.admitted.send_modify(|count| *count += 1);
         // Looked at after the count is raised: a drain that begins now sees this request.
         if self.phase() == Phase::Serving { Ok(admission) } else { Err(ending()) }
@@ -91,6 +92,7 @@ pub(crate) struct Admission {
     /// Who asks, and its permit; absent where no layer looked at keys.
     client: Option<Client>,
     permit: Option<Arc<Permit>>,
+    trace: Option<Trace>,
 }
 
 impl Admission {
@@ -110,8 +112,16 @@ impl Admission {
         self.client.as_ref().map_or(0, Client::id)
     }
 
-    /// Puts an error into the log and the metrics that comes when the status is out already.
+    /// Where what the request does is noted, if it is.
+    pub(crate) fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
+    }
+
+    /// Puts an error into the log, the metrics and the trace that comes when the status is out already.
     pub(crate) fn broken(&self, failure: &Failure) {
+        if let Some(trace) = &self.trace {
+            trace.broke(failure.type_name());
+        }
         failure.log();
         self.lifecycle.answers.count_broken(failure.type_name());
     }
@@ -120,8 +130,13 @@ impl Admission {
 impl Clone for Admission {
     fn clone(&self) -> Self {
         self.lifecycle.admitted.send_modify(|count| *count += 1);
-        let Self { lifecycle, client, permit } = self;
-        Self { lifecycle: lifecycle.clone(), client: client.clone(), permit: permit.clone() }
+        let Self { lifecycle, client, permit, trace } = self;
+        Self {
+            lifecycle: lifecycle.clone(),
+            client: client.clone(),
+            permit: permit.clone(),
+            trace: trace.clone(),
+        }
     }
 }
 
@@ -141,6 +156,7 @@ where
         let mut admission = Lifecycle::from_ref(state).admit()?;
         admission.client = parts.extensions.get().cloned();
         admission.permit = parts.extensions.get().cloned();
+        admission.trace = parts.extensions.get().cloned();
         Ok(admission)
     }
 }

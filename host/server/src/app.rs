@@ -17,6 +17,7 @@ use crate::nearest;
 use crate::openai::sampling;
 use crate::plugins::admin::Admin;
 use crate::tls::Tls;
+use crate::traces::Traces;
 
 pub use minerva_models::registry::{Defaults, Served as ServedModel};
 
@@ -67,6 +68,8 @@ pub struct Options {
     pub deadlines: Deadlines,
     /// Who may change the plugins. Default nobody.
     pub admin: Admin,
+    /// Where traces of requests go. Default nowhere.
+    pub traces: Traces,
 }
 
 impl Default for Options {
@@ -92,6 +95,7 @@ impl Default for Options {
                 total: Some(Duration::from_secs(3600)),
             },
             admin: Admin::default(),
+            traces: Traces::default(),
         }
     }
 }

@@ -56,8 +56,13 @@ pub(crate) async fn compute(
     admission: Admission,
 ) -> Result<Vec<Embedding>, Failure> {
     let origin = Origin { input, plugins: Vec::new() };
-    tokio::select! {
+    let computed = tokio::select! {
         computed = model.handle.embed(texts) => computed.map_err(|error| origin.failure(error)),
         () = admission.closing() => Err(ending()),
+    };
+    if let Some(trace) = admission.trace() {
+        trace.asked_of(&model.id);
+        trace.read(computed.iter().flatten().map(|embedding| embedding.tokens).fold(0, u32::saturating_add));
     }
+    computed
 }

@@ -14,6 +14,7 @@ use minerva_engine::{Error, Generation, Handle};
 use crate::admission::{Admission, ending};
 use crate::failure::Failure;
 use crate::origin::Origin;
+use crate::traces::Trace;
 
 /// Which choice says what.
 pub(crate) type Item = (usize, Result<Event, Error>);
@@ -32,12 +33,14 @@ impl Choices {
         handle: &Handle,
         requests: Vec<GenerateRequest>,
         n: usize,
+        trace: Option<&Trace>,
     ) -> Result<Self, Error> {
         let mut running = SelectAll::new();
         let mut first_seed = None;
         let mut prompt_tokens = 0;
         for (prompt, mut request) in requests.into_iter().enumerate() {
             let first = prompt * n;
+            request.observer = trace.and_then(|trace| trace.observer(first));
             if let Some(seed) = first_seed {
                 request.params.seed = Some(u64::wrapping_add(seed, first as u64));
                 request.id = format!("{}/{first}", request.id);
@@ -47,7 +50,8 @@ impl Choices {
                     first_seed = Some(generation.seed());
                     prompt_tokens = generation.prompt_tokens();
                 }
-                running.push(Numbered { choice, generation: Some(generation), finished: false });
+                let trace = trace.cloned();
+                running.push(Numbered { choice, generation: Some(generation), finished: false, trace });
             }
         }
         Ok(Self { running, prompt_tokens, seed: first_seed.unwrap_or_default() })
@@ -96,6 +100,7 @@ struct Numbered {
     choice: usize,
     generation: Option<Generation>,
     finished: bool,
+    trace: Option<Trace>,
 }
 
 impl Stream for Numbered {
@@ -106,7 +111,12 @@ impl Stream for Numbered {
         let event = std::task::ready!(generation.poll_next_unpin(context));
         match event {
             Some(Ok(event)) => {
-                self.finished |= matches!(event, Event::Finished(_));
+                if let Event::Finished(finished) = &event {
+                    if let Some(trace) = &self.trace {
+                        trace.finished(self.choice, finished);
+                    }
+                    self.finished = true;
+                }
                 Poll::Ready(Some((self.choice, Ok(event))))
             }
             Some(Err(error)) => {

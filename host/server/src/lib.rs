@@ -53,6 +53,7 @@ mod not_found;
 mod origin;
 mod sse;
 mod tls;
+mod traces;
 mod tracking;
 mod websocket;
 
@@ -65,3 +66,4 @@ pub use plugins::admin::Admin;
 pub use router::router;
 pub use serve::serve;
 pub use tls::{Tls, TlsError};
+pub use traces::Traces;

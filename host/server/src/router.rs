@@ -20,6 +20,7 @@ use crate::metrics::Answers;
 use crate::models::{admin as model_admin, events as model_events};
 use crate::openai::{chat, completions, embeddings, models, responses};
 use crate::openapi::{Access, Describe, Route};
+use crate::traces::Traces;
 use crate::tracking::{self, Ids};
 use crate::{health, metrics, not_found, openapi, plugins, websocket};
 
@@ -224,6 +225,12 @@ impl FromRef<Shared> for Plugins {
 impl FromRef<Shared> for Options {
     fn from_ref(shared: &Shared) -> Self {
         shared.app.options.clone()
+    }
+}
+
+impl FromRef<Shared> for Traces {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.app.options.traces.clone()
     }
 }
 

@@ -11,13 +11,17 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use tracing::Instrument;
+use tracing::{Instrument, field};
 
 use crate::failure::{ErrorType, Failure};
 use crate::metrics::Answers;
+use crate::traces::Traces;
 
 /// The header that a request's id comes in and goes out with.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
+
+/// The header that the client's trace comes in, and the request's part of it goes out.
+const TRACE_PARENT: &str = "traceparent";
 
 /// The longest id of a client's own that is taken.
 const ID_BYTES_MAX: usize = 128;
@@ -46,6 +50,7 @@ pub(crate) struct RequestId(pub(crate) String);
 pub(crate) async fn track(
     State(ids): State<Ids>,
     State(answers): State<Answers>,
+    State(traces): State<Traces>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -55,7 +60,12 @@ pub(crate) async fn track(
     let path = request.uri().path();
     let route = request.extensions().get::<MatchedPath>();
     let route = route.map_or("unknown", MatchedPath::as_str).to_owned();
-    let span = tracing::info_span!("request", id, method = %request.method(), path);
+    let span = tracing::info_span!("request", id, method = %request.method(), path, trace = field::Empty);
+    let trace = traces.begin(request.method().as_str(), &route, request.headers());
+    if let Some(trace) = &trace {
+        span.record("trace", trace.id());
+        request.extensions_mut().insert(trace.clone());
+    }
     let mut response = serve(request, next).instrument(span.clone()).await;
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -63,6 +73,13 @@ pub(crate) async fn track(
     let status = response.status().as_u16();
     let error = response.extensions().get().map_or("", |ErrorType(name)| name);
     answers.count(route, status, error);
+    if let Some(trace) = trace {
+        trace.answered(response.status(), error);
+        if let Ok(parent) = HeaderValue::from_str(&trace.parent()) {
+            response.headers_mut().insert(TRACE_PARENT, parent);
+        }
+        response = trace.within(response);
+    }
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     span.in_scope(|| tracing::info!(status, milliseconds, "answered {status} after {milliseconds} ms"));
     response

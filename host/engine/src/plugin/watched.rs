@@ -11,13 +11,14 @@ use serde_json::Value;
 use super::meter::{Call, Meter};
 use super::policy::Breaker;
 use super::{
-    Choice, Chunk, Error, Identity, Output, Part, Prompt, Sampler, SamplerDescriptor, SamplerPlugin,
+    Choice, Chunk, Error, Identity, Kind, Output, Part, Prompt, Sampler, SamplerDescriptor, SamplerPlugin,
     SessionContext, StreamPlugin, StreamProcessor, Template,
 };
 use crate::event::FinishReason;
 use crate::model::Token;
 use crate::request::{Chat, Content};
 use crate::step::{Candidates, Step};
+use crate::trace::{Watched, What, Work};
 
 /// Who watches a plugin.
 #[derive(Clone)]
@@ -66,9 +67,9 @@ impl Watch {
         self.call(tenant, call, given, body, size)
     }
 
-    fn session(&self, tenant: u64) -> Session {
+    fn session(&self, tenant: u64, tally: Option<Tally>) -> Session {
         self.meter.sessions.fetch_add(1, Ordering::Relaxed);
-        Session { watch: self.clone(), tenant }
+        Session { watch: self.clone(), tenant, tally }
     }
 }
 
@@ -76,23 +77,84 @@ impl Watch {
 struct Session {
     watch: Watch,
     tenant: u64,
+    tally: Option<Tally>,
 }
 
 impl Session {
+    /// Calls the plugin.
     fn call<T>(
-        &self,
+        &mut self,
         call: Call,
         given: usize,
         body: impl FnOnce() -> Result<T, Error>,
         size: impl FnOnce(&T) -> usize,
     ) -> Result<T, Error> {
-        self.watch.call(self.tenant, call, given, body, size)
+        let Some(tally) = &mut self.tally else {
+            return self.watch.call(self.tenant, call, given, body, size);
+        };
+        tally.count(call, || self.watch.call(self.tenant, call, given, body, size))
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         self.watch.meter.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a plugin does for one answer that somebody watches, who is told of it in the end.
+struct Tally {
+    watched: Watched,
+    work: Work,
+    began: Instant,
+    ended: Instant,
+}
+
+impl Tally {
+    fn new(watched: Watched, identity: &Identity, kind: Kind) -> Self {
+        let work = Work { identity: identity.clone(), kind, calls: Vec::new(), fault: None };
+        let now = Instant::now();
+        Self { watched, work, began: now, ended: now }
+    }
+
+    fn of(context: &SessionContext, identity: &Identity, kind: Kind) -> Option<Self> {
+        Some(Self::new(context.watched.clone()?, identity, kind))
+    }
+
+    fn count<T>(&mut self, call: Call, body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let begun = Instant::now();
+        let result = body();
+        self.ended = Instant::now();
+        let took = self.ended - begun;
+        match self.work.calls.iter_mut().find(|(name, ..)| *name == call.as_str()) {
+            Some((_, count, all)) => {
+                *count += 1;
+                *all += took;
+            }
+            None => self.work.calls.push((call.as_str(), 1, took)),
+        }
+        if let Err(error) = &result {
+            self.work.fault = Some(error.fault.kind());
+        }
+        result
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.watched.tell(What::Plugin(self.work.clone()), self.began, self.ended);
+    }
+}
+
+/// Counts a call, where somebody watches.
+fn counted<T>(
+    tally: &mut Option<Tally>,
+    call: Call,
+    body: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    match tally {
+        Some(tally) => tally.count(call, body),
+        None => body(),
     }
 }
 
@@ -111,14 +173,17 @@ impl Template for WatchedTemplate {
     fn render(&self, context: &SessionContext, chat: &Chat, args: &Value) -> Result<Prompt, Error> {
         let said = |Content::Text(text): &Content| text.len();
         let given = chat.messages.iter().flat_map(|message| &message.content).map(said).sum::<usize>();
-        let _session = self.0.session(context.tenant);
-        self.0.begin(
-            context.tenant,
-            Call::Render,
-            given + json_bytes(args),
-            || self.1.render(context, chat, args),
-            |prompt| prompt.parts.iter().map(part_bytes).sum(),
-        )
+        let tally = Tally::of(context, self.identity(), Kind::Template);
+        let mut session = self.0.session(context.tenant, tally);
+        counted(&mut session.tally, Call::Render, || {
+            self.0.begin(
+                context.tenant,
+                Call::Render,
+                given + json_bytes(args),
+                || self.1.render(context, chat, args),
+                |prompt| prompt.parts.iter().map(part_bytes).sum(),
+            )
+        })
     }
 }
 
@@ -148,14 +213,12 @@ impl SamplerPlugin for WatchedSampler {
         prompt: &[Token],
     ) -> Result<Box<dyn Sampler>, Error> {
         let given = json_bytes(args) + size_of_val(prompt);
-        let inner = self.0.begin(
-            context.tenant,
-            Call::SamplerOpen,
-            given,
-            || self.1.open(context, args, prompt),
-            |_| 0,
-        )?;
-        Ok(Box::new(WatchedSession { inner, session: self.0.session(context.tenant) }))
+        let mut tally = Tally::of(context, self.identity(), Kind::Sampler);
+        let open = || self.1.open(context, args, prompt);
+        let inner = counted(&mut tally, Call::SamplerOpen, || {
+            self.0.begin(context.tenant, Call::SamplerOpen, given, open, |_| 0)
+        })?;
+        Ok(Box::new(WatchedSession { inner, session: self.0.session(context.tenant, tally) }))
     }
 }
 
@@ -183,7 +246,11 @@ impl Sampler for WatchedSession {
 
     fn fork(&mut self) -> Result<Box<dyn Sampler>, Error> {
         let inner = self.session.call(Call::Fork, 0, || self.inner.fork(), |_| 0)?;
-        Ok(Box::new(Self { inner, session: self.session.watch.session(self.session.tenant) }))
+        let Session { watch, tenant, tally } = &self.session;
+        let tally = tally.as_ref();
+        let tally =
+            tally.map(|Tally { watched, work, .. }| Tally::new(watched.clone(), &work.identity, work.kind));
+        Ok(Box::new(Self { inner, session: watch.session(*tenant, tally) }))
     }
 
     fn rollback(&mut self, tokens: u32) -> Result<(), Error> {
@@ -209,14 +276,12 @@ impl StreamPlugin for WatchedStream {
     }
 
     fn open(&self, context: &SessionContext, args: &Value) -> Result<Box<dyn StreamProcessor>, Error> {
-        let inner = self.0.begin(
-            context.tenant,
-            Call::StreamOpen,
-            json_bytes(args),
-            || self.1.open(context, args),
-            |_| 0,
-        )?;
-        Ok(Box::new(WatchedProcessor { inner, session: self.0.session(context.tenant) }))
+        let mut tally = Tally::of(context, self.identity(), Kind::Stream);
+        let open = || self.1.open(context, args);
+        let inner = counted(&mut tally, Call::StreamOpen, || {
+            self.0.begin(context.tenant, Call::StreamOpen, json_bytes(args), open, |_| 0)
+        })?;
+        Ok(Box::new(WatchedProcessor { inner, session: self.0.session(context.tenant, tally) }))
     }
 }
 

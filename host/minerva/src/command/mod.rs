@@ -13,6 +13,7 @@ pub(crate) mod pull;
 mod reload;
 pub(crate) mod run;
 pub(crate) mod serve;
+mod traces;
 
 use std::time::Duration;
 

@@ -8,12 +8,13 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use minerva::Host;
 use minerva::engine::model::Pooling;
 use minerva::engine::plugin::Kind;
-use minerva_server::{App, Models};
+use minerva_server::{App, Models, Traces};
 use tokio::net::TcpListener;
 
 use crate::command::fleet::Fleet;
 use crate::command::follow;
 use crate::command::reload::{self, Reload};
+use crate::command::traces;
 use crate::config::{ServeArguments, Sources, log};
 
 /// Serves until it is told to stop.
@@ -41,6 +42,8 @@ async fn serve(sources: Sources, arguments: ServeArguments, log: log::Change) ->
     {
         options.tls = Some(follow::certificate(certificate, key)?);
     }
+    let traces = traces::start(&arguments.traces)?;
+    options.traces = traces.as_ref().map(Traces::by).unwrap_or_default();
     let stop = stop_signal()?;
     let (keys, admin) = (options.api_keys.clone(), options.admin.keys.clone());
     let exposed = !is_local(&arguments.host) && !arguments.allow_no_api_key;
@@ -92,9 +95,12 @@ async fn serve(sources: Sources, arguments: ServeArguments, log: log::Change) ->
     drop(release);
     // A load that nobody waits for any more ends.
     registry.close();
-    tokio::task::spawn_blocking(move || loading.join())
-        .await?
-        .map_err(|_| anyhow!("the loading thread panicked"))
+    let joined = tokio::task::spawn_blocking(move || loading.join()).await?;
+    // The engines have told the last of their requests.
+    if let Some(traces) = traces {
+        traces::flush(traces).await;
+    }
+    joined.map_err(|_| anyhow!("the loading thread panicked"))
 }
 
 /// Where the server listens.

@@ -14,6 +14,7 @@ mod operation;
 mod reference;
 mod serve;
 mod served;
+mod trace;
 mod bench;
 
 use std::collections::{BTreeMap, HashSet};
@@ -39,6 +40,7 @@ pub(crate) use plugins::{CacheArgument, PluginArguments, set_limits};
 pub(crate) use reference::{literal, page, template};
 pub(crate) use serve::{ServeArguments, keys_in};
 pub(crate) use served::{SamplingArguments, ServedArguments, choice};
+pub(crate) use trace::TraceArguments;
 
 /// Runs local language models, programmable by WebAssembly plugins. Without a command it serves.
 #[derive(Debug, Parser)]

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::operation::OperationArguments;
+use super::trace::TraceArguments;
 use super::{HubArguments, ModelArguments, PluginArguments, ServedArguments};
 
 #[derive(Debug, Args)]
@@ -74,6 +75,8 @@ pub(crate) struct ServeArguments {
     pub body_limit: usize,
     #[command(flatten)]
     pub operation: OperationArguments,
+    #[command(flatten)]
+    pub traces: TraceArguments,
     #[command(flatten)]
     pub model: ModelArguments,
     #[command(flatten)]

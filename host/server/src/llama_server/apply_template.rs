@@ -55,7 +55,7 @@ pub(crate) async fn create(
             let (vocabulary, grammars) = (handle.vocabulary(), handle.grammars());
             let tenant = admission.tenant();
             let rendering = tokio::task::spawn_blocking(move || {
-                let context = SessionContext { request, tenant, vocabulary, grammars };
+                let context = SessionContext { tenant, grammars, ..SessionContext::new(request, vocabulary) };
                 let prompt = used.plugin.render(&context, &chat, &used.args)?;
                 Ok(prompt.parts.iter().map(|part| shown(part, context.vocabulary.as_ref())).collect())
             });

@@ -128,6 +128,10 @@ impl Prepared {
     ) -> Result<Choices, Failure> {
         self.params.tenant = admission.tenant();
         let Chosen { template, samplers, stream } = std::mem::take(&mut self.plugins);
+        let trace = admission.trace();
+        if let Some(trace) = trace {
+            trace.asked(&self.model.id, &self.params, count.choices);
+        }
         let requests = inputs.into_iter().map(|input| GenerateRequest {
             id: id.to_owned(),
             input,
@@ -136,8 +140,10 @@ impl Prepared {
             samplers: samplers.clone(),
             stream: stream.clone(),
             grammar: self.grammar.clone(),
+            observer: None,
         });
-        let submitted = Choices::submit(&self.model.handle, requests.collect(), count.per_prompt).await;
+        let submitted =
+            Choices::submit(&self.model.handle, requests.collect(), count.per_prompt, trace).await;
         submitted.map_err(|error| self.origin.failure(error))
     }
 }
