@@ -17,14 +17,15 @@ use serde_json::{Map, Value};
 
 use crate::harness::{Server, root, run, shown};
 
-/// What servers are started with: the name of one, the model that is made for it, and its other arguments.
+/// What servers are started with: the name of one, the model that is made for it, and its other arguments, of which
+/// `FOLDER` stands for one.
 const SERVERS: [(&str, Option<&str>, &[&str]); 6] = [
     // A small context and a small body limit, so that cases can reach them.
     ("builtin", None, &["-np", "2", "-c", "1024", "--body-limit", "65536"]),
     ("keys", None, &["-np", "1", "-c", "512", "--api-key", "secret", "--admin-key", "root"]),
     ("embedder", Some("tiny-embedding"), &["-np", "2"]),
     ("reranker", Some("tiny-reranker"), &["-np", "2", "--reranking"]),
-    ("infill", Some("tiny-fim"), &["-np", "2", "-c", "512"]),
+    ("infill", Some("tiny-fim"), &["-np", "2", "-c", "512", "--slot-save-path", "FOLDER"]),
     // One of them at a time.
     ("two-models", None, &[]),
 ];
@@ -75,7 +76,9 @@ async fn every_case_gets_the_answer_it_says() {
 
 fn start(name: &str, model: Option<&str>, arguments: &[&str], folder: &Path) -> Server {
     let file = |name: &str| folder.join(name).to_str().expect("UTF-8").to_owned();
-    let mut all = arguments.to_vec();
+    let files = file("");
+    let mut all: Vec<&str> =
+        arguments.iter().map(|&argument| if argument == "FOLDER" { &*files } else { argument }).collect();
     let path = model.map(|preset| {
         let path = file(&format!("{preset}.gguf"));
         let made = run(&["models", "synthesize", "--preset", preset, "--type", "F16", "-o", &path]);

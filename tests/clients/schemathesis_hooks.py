@@ -22,6 +22,8 @@ UNSAYABLE = re.compile(
             r"^(max_tokens|max_completion_tokens|max_output_tokens|n_predict)$",
             # tokens that the model does not have
             r"^(logit_bias|tokens)\b",
+            # texts that are counted in bytes, where a schema counts characters
+            r"^(dry_sequence_breakers|stop)\b",
             # plugins that are not there
             r"^minerva\.(template|samplers|stream)\b",
             # fields that exclude each other

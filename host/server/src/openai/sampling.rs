@@ -141,8 +141,13 @@ pub(crate) struct Body {
     mirostat_eta: Option<f32>,
     /// The stages, in order: names, or a string of their letters.
     samplers: Option<Stages>,
+    /// When the context is full, forget a part of it and go on.
     context_shift: Option<bool>,
+    /// How many tokens at the beginning are never forgotten; -1 for the whole prompt.
+    #[schemars(range(min = -1))]
     n_keep: Option<i64>,
+    /// How many tokens behind them are forgotten at a time; 0 and -1 for half of them.
+    #[schemars(range(min = -1))]
     n_discard: Option<i64>,
 }
 
@@ -236,8 +241,12 @@ impl Body {
         let mut shift = params.context_shift.unwrap_or_default();
         if let Some(keep) = self.n_keep {
             let message = format!("`n_keep` must be 0 or more, or -1 for the whole prompt, not {keep}");
-            let checked = u32::try_from(keep).map(Some).or((keep == -1).then_some(None).ok_or(()));
-            shift.keep = checked.map_err(|()| Failure::invalid("n_keep", message))?;
+            shift.keep = match keep {
+                ..-1 => return Err(Failure::invalid("n_keep", message)),
+                -1 => None,
+                // More than any prompt has is all of it.
+                0.. => Some(u32::try_from(keep).unwrap_or(u32::MAX)),
+            };
         }
         set_count("n_discard", self.n_discard, 0, &mut shift.discard)?;
         let shifts = self.context_shift.unwrap_or(params.context_shift.is_some());

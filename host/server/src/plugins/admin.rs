@@ -91,14 +91,12 @@ pub(crate) async fn install(
     request: Request,
 ) -> Result<(StatusCode, Json<Value>), Failure> {
     let Some(name) = name else {
-        return Err(Failure::invalid(
-            "name",
-            "say what the plugin is to be called: POST /v1/plugins?name=min-p",
-        ));
+        let message = "say what the plugin is to be called: POST /v1/plugins?name=min-p";
+        return Err(refuse(request, Failure::invalid("name", message)).await);
     };
     let (admin, patience) = (options.admin, options.connections.body_timeout);
     if admin.installer.get().is_none() {
-        return Err(Failure::unavailable("the server is still starting"));
+        return Err(refuse(request, Failure::unavailable("the server is still starting")).await);
     }
     let component = read(request, admin.component_bytes_max, patience).await?;
     let is_new = plugins.list().iter().all(|plugin| plugin.identity.name != name);
