@@ -301,11 +301,13 @@ impl Embedder {
     /// Tries to load the model anew. If that is given up, everybody is told why.
     fn load_anew(&mut self, error: &model::Error) {
         let Some(reload) = &mut self.reload else { return };
-        if let Err(cause) = load_anew(&mut self.recovery, reload, &mut self.model, &self.gauges, error) {
+        let loaded = load_anew(&mut self.recovery, reload, &mut self.model, &self.gauges, error);
+        // Who is told of it finds the state that it led to.
+        note_state(&self.recovery, &self.gauges);
+        if let Err(cause) = loaded {
             self.fail((0..self.running.len()).collect(), &cause);
             self.failed = Some((Instant::now(), cause));
         }
-        note_state(&self.recovery, &self.gauges);
     }
 
     /// Tells some requests what happened.

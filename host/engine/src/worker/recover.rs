@@ -111,6 +111,8 @@ impl Worker {
             Ok(()) => self.begin_anew(),
             Err(cause) => {
                 self.failed = Some((Instant::now(), cause));
+                // Who is told of it finds the state that it led to.
+                self.note_state();
                 self.fail_all();
             }
         }
