@@ -202,11 +202,11 @@ async fn neighbours_keep_their_throughput() {
         rates[ROUNDS / 2]
     };
     let [alone, good, bad] = rates.map(median);
-    println!("tokens a second of eight neighbours, medians of {ROUNDS} rounds:");
-    println!(
+    eprintln!("tokens a second of eight neighbours, medians of {ROUNDS} rounds:");
+    eprintln!(
         "  alone {alone:.0}, beside one that behaves {good:.0}, beside one that does its worst {bad:.0}"
     );
-    println!("  beside the worst they keep {:.1} % (wanted: at least 95 %)", 100.0 * bad / good);
+    eprintln!("  beside the worst they keep {:.1} % (wanted: at least 95 %)", 100.0 * bad / good);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -209,7 +209,7 @@ async fn an_idle_one_takes_no_time_and_does_not_outlive_its_parent() {
     let request = &requests()[0];
     let (_, ()) =
         tokio::join!(server.client.post(server.url("/v1/chat/completions")).json(request).send(), async {
-            server.signal("-KILL")
+            server.signal("-KILL");
         });
     soon("the process is gone too", async || is_gone(process)).await;
 }

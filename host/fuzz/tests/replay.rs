@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 #[test]
 fn what_was_found_once_is_mended_and_seeds_are_fine() {
-    let checks: [(&str, fn(&[u8])); 5] = [
+    type Check = fn(&[u8]);
+    let checks: [(&str, Check); 5] = [
         ("requests", minerva_fuzz::requests::check),
         ("streams", minerva_fuzz::streams::check),
         ("text", minerva_fuzz::text::check),
@@ -17,7 +18,7 @@ fn what_was_found_once_is_mended_and_seeds_are_fine() {
         // Those of requests are the cases of the HTTP tests.
         assert!(!seeds.is_empty() || target == "requests", "{target} has no seeds");
         for file in seeds.iter().chain(&found) {
-            println!("{}", file.display());
+            eprintln!("{}", file.display());
             check(&fs::read(file).expect("it can be read"));
         }
     }

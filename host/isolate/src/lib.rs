@@ -14,8 +14,8 @@
 //!
 //! # What goes between the two
 //!
-//! A socket takes commands and answers, one at a time, in frames that are bounded ([`wire`]); rows of logits stand in
-//! memory that both have mapped ([`rows`]). The socket is the child's standard input and the memory its standard
+//! A socket takes commands and answers, one at a time, in frames that are bounded (`wire`); rows of logits stand in
+//! memory that both have mapped (`rows`). The socket is the child's standard input and the memory its standard
 //! output, so that it inherits nothing else. Tokenising is done here, by the vocabulary alone, which is read from the
 //! same file: it never waits for a decode.
 //!

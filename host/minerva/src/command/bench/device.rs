@@ -87,12 +87,15 @@ pub(super) fn run(arguments: &DeviceBench) -> Result<Found> {
     Ok(Found { settings, rows, notes })
 }
 
+/// A device, and how many layers are on it.
+type Place = (Gpu, u32);
+
 /// Which devices, with how many layers, and why there are no others.
-fn places(arguments: &DeviceBench) -> Result<(Vec<(Gpu, u32)>, Vec<String>)> {
+fn places(arguments: &DeviceBench) -> Result<(Vec<Place>, Vec<String>)> {
     let is_gpu = |device: &Device| matches!(device.kind, DeviceKind::Gpu | DeviceKind::IntegratedGpu);
     let has_gpu = minerva::llama::devices()?.iter().any(is_gpu);
     let (on_gpu, on_cpu): (Vec<u32>, Vec<u32>) = arguments.layers.iter().partition(|&&layers| layers > 0);
-    let mut places: Vec<(Gpu, u32)> = on_cpu.iter().map(|_| (Gpu::Cpu, 0)).collect();
+    let mut places: Vec<Place> = on_cpu.iter().map(|_| (Gpu::Cpu, 0)).collect();
     let mut notes = Vec::new();
     if has_gpu {
         places.extend(on_gpu.iter().map(|&layers| (Gpu::Auto, layers)));
