@@ -103,8 +103,10 @@ async fn an_unload_cancels_a_load_and_waits_for_requests() {
         let registry = registry.clone();
         tokio::spawn(async move { registry.get(Some(id)).await.map(|_| ()) })
     };
-    let (loading, queued) = (wait("a"), wait("b"));
-    until("both are wanted", || source.begun() == 1 && registry.entry("b").unwrap().waiting == 1).await;
+    let loading = wait("a");
+    until("the first one loads", || source.begun() == 1).await;
+    let queued = wait("b");
+    until("the other one waits", || registry.entry("b").unwrap().waiting == 1).await;
     soon(registry.unload("b")).await.unwrap();
     assert_eq!(soon(queued).await.unwrap(), Err(Error::Cancelled { model: "b".into() }));
     soon(registry.unload("a")).await.unwrap();
