@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use minerva_engine::fake::ByteVocabulary;
 use minerva_engine::grammar::{Compiler, Error, Grammar, Kind, Limits, Matcher};
 use minerva_engine::model::{self, Encode, Special, Token, Vocabulary};
-use minerva_engine::step::Random;
+use minerva_engine::step::{Random, TokenSet};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -335,19 +335,24 @@ fn schema() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A token of a set, drawn blindly.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "small"
+)]
+fn one_of(allowed: &TokenSet, random: &mut Random) -> Token {
+    let choices: Vec<Token> = (0..260).filter(|&token| allowed.has(token)).collect();
+    choices[(random.next_f32() * choices.len() as f32) as usize]
+}
+
 /// A text that a matcher allows, drawn blindly.
 fn draw(matcher: &mut Matcher, random: &mut Random) -> Vec<u8> {
     let mut text = Vec::new();
     while !matcher.is_complete() {
         let allowed = matcher.allowed().expect("a mask");
-        let choices: Vec<Token> = (0..260).filter(|&token| allowed.has(token)).collect();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "small"
-        )]
-        let token = choices[(random.next_f32() * choices.len() as f32) as usize];
+        let token = one_of(&allowed, random);
         matcher.commit(&[token]).expect("an allowed token");
         match u8::try_from(token) {
             Ok(byte) => text.push(byte),

@@ -17,7 +17,7 @@ use minerva_engine::model::Token;
 use minerva_engine::step::Random;
 use serde_json::Value;
 
-use super::{COMPILER, tokens};
+use super::{COMPILER, one_of, tokens};
 
 const PACKAGE: &str = "jsonschema-4.23.0";
 /// Drafts, with what their schemas say of it where they need not.
@@ -116,14 +116,7 @@ fn walk(mut matcher: Matcher, seed: u64) -> Option<Vec<u8>> {
     while !matcher.is_complete() {
         let allowed = matcher.allowed().ok()?;
         let closing = CLOSING.iter().map(|&byte| Token::from(byte)).find(|&byte| allowed.has(byte));
-        let choices: Vec<Token> = (0..260).filter(|&token| allowed.has(token)).collect();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "small"
-        )]
-        let drawn = choices[(random.next_f32() * choices.len() as f32) as usize];
+        let drawn = one_of(&allowed, &mut random);
         let token = match closing {
             _ if text.len() > WANDERS && matcher.may_end().ok()? => break,
             Some(closing) if text.len() > WANDERS && random.next_f32() < 0.8 => closing,
