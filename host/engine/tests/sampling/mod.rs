@@ -36,6 +36,8 @@ fn reference(row: &[f32], params: &Params, history: &[Token], random: &mut Rando
     };
     sort(&mut items);
     apply(Stage::Temperature, &mut items, params, history, random);
+    // Two that differed may be the same when divided; the lower id is first then.
+    sort(&mut items);
     match mirostat.version {
         MirostatVersion::V1 => {
             let head: Vec<f64> = probabilities(&items).into_iter().take(100).collect();
@@ -301,6 +303,24 @@ proptest! {
             let at = expected.iter().position(|item| item.0 == token).expect("one of those kept");
             mu -= f64::from(mirostat.eta) * (-probabilities(&expected)[at].log2() - f64::from(tau));
         }
+    }
+}
+
+/// What differed may be the same when divided by the temperature: who is first then is the lower id, in any stage.
+#[test]
+fn what_a_temperature_makes_equal_is_in_the_order_of_ids() {
+    let temperature = 1.7;
+    let logit =
+        (50..80).map(|tenth| tenth as f32 / 10.0).find(|x| x / temperature == x.next_up() / temperature);
+    let logit = logit.expect("one of them");
+    let row = [logit, logit.next_up(), 0.0];
+    for version in [MirostatVersion::V1, MirostatVersion::V2] {
+        let mirostat = Some(Mirostat { tau: 0.1, ..Mirostat::new(version) });
+        let params = Params { mirostat, temperature, ..Params::default() };
+        let native = Native::new(&params, &ByteVocabulary::new());
+        let ids: Vec<Token> =
+            kept(&native, &row, &params, &Step::default()).into_iter().map(|item| item.0).collect();
+        assert_eq!(ids, [0], "{version:?}");
     }
 }
 
