@@ -2,23 +2,23 @@
 //!
 //! What was found on x86-64, one stream per slot and flash attention off (`tests/llama/invariance.rs` finds it anew):
 //!
-//! - Weights in F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL: exact, if ggml is built without llamafile's
-//!   matrix products (`GGML_LLAMAFILE=OFF`). With them a single token is computed by another kernel than two or
-//!   more, which adds in another order. They also compute attention, so that with them even a Q4_0 model, whose
-//!   weights do not use them, gives other bits for a prompt that is cut so that a single token remains. They make
-//!   prefill faster: by a tenth for Q4_0, by two thirds for Q8_0; decoding not.
+//! - Weights in F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL: exact, with the matrix products that this
+//!   repository's build chooses (`kernels/products.h`). In a build without that header llamafile's are used wherever
+//!   they can be: with these a single token is added up in another order than two or more, also in attention, so that
+//!   any model, be its weights what they may, gives other bits for a prompt that is cut so that a token is left over.
 //! - The K types and IQ4_XS: not exact. From eight tokens on they are unpacked into tiles of their own; Q2_K and Q4_K
 //!   are repacked, for kernels that differ between one token, four, and more.
 //!
 //! Elsewhere nothing was tried, and nothing is claimed: neither on other processors nor on those with AMX, which has
 //! kernels of its own.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::path::Path;
 
 use llama_cpp_sys_2 as sys;
 
-use crate::TensorType;
+use crate::{TensorType, products};
 
 /// Why the kernels for a file's weights may not be exact; `None` where they are known to be.
 pub(crate) fn obstacle(path: &Path) -> Option<String> {
@@ -29,9 +29,6 @@ pub(crate) fn obstacle(path: &Path) -> Option<String> {
     if !cfg!(target_arch = "x86_64") {
         return Some("a processor whose kernels nobody has tried".to_owned());
     }
-    if has_llamafile() {
-        return Some("a build with llamafile's matrix products (GGML_LLAMAFILE=ON)".to_owned());
-    }
     if has_amx() {
         return Some("a processor with AMX, whose kernels nobody has tried".to_owned());
     }
@@ -41,13 +38,16 @@ pub(crate) fn obstacle(path: &Path) -> Option<String> {
     let mut inexact: Vec<&str> = types.iter().filter(|kind| !exact(kind)).map(|kind| kind.name()).collect();
     inexact.sort_unstable();
     inexact.dedup();
-    (!inexact.is_empty()).then(|| format!("weights of type {}", inexact.join(", ")))
-}
-
-/// Whether ggml is built with llamafile's matrix products.
-pub(crate) fn has_llamafile() -> bool {
-    // SAFETY: says how it was compiled.
-    unsafe { sys::ggml_cpu_has_llamafile() != 0 }
+    if !inexact.is_empty() {
+        return Some(format!("weights of type {}", inexact.join(", ")));
+    }
+    // Attention is in F16.
+    let computed = types.iter().chain([&T::F16]).collect::<BTreeSet<_>>();
+    let differs = computed.into_iter().find(|kind| products::same_alone(**kind) != Some(true))?;
+    Some(format!(
+        "a build whose matrix products of {} differ for one token and several (made without host/llama/kernels/products.h)",
+        differs.name()
+    ))
 }
 
 /// Whether ggml computes with AMX.

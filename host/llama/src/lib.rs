@@ -24,7 +24,7 @@
 //!
 //! # What is unsafe
 //!
-//! Only `context`, `kernels`, `weights`, `log`, `quantize` and `quantize_file` hold `unsafe` code: the context is
+//! Only `context`, `kernels`, `products`, `weights`, `log`, `quantize` and `quantize_file` hold `unsafe` code: the context is
 //! made and owned over the raw bindings, because the safe ones hide its pointer and with it half of what an engine
 //! needs.
 //!
@@ -32,7 +32,7 @@
 //!
 //! On a CPU, with one stream per slot and flash attention off, the logits of a sequence need not depend on what else
 //! is decoded beside it nor on how its prompt was cut into chunks: not to the last bit. It takes weights of the
-//! right types and a build without llamafile's matrix products, as `kernels` explains and a test proves;
+//! right types and the matrix products of this repository's build, as `kernels` explains and a test proves;
 //! [`minerva_engine::model::Capabilities::batch_invariant`] says whether it holds.
 
 mod backend;
@@ -45,6 +45,7 @@ mod log;
 mod memory;
 mod model;
 mod options;
+mod products;
 mod quantize;
 mod quantize_file;
 mod state;
