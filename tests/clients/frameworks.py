@@ -18,7 +18,7 @@ import litellm
 import openai
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from checks import equal, run, true
 
@@ -27,8 +27,9 @@ WEATHER = "What is the weather in Paris?"
 
 
 class City(BaseModel):
-    city: str
-    degrees: int
+    # With bounds: a small model may go on with letters and digits for ever.
+    city: str = Field(max_length=20)
+    degrees: int = Field(ge=-50, le=60)
 
 
 @tool
@@ -73,7 +74,7 @@ class Checks:
 
     def langchain_gets_what_a_schema_says(self):
         for method in ("json_schema", "function_calling"):
-            city = self.chain.bind(max_tokens=200).bound.with_structured_output(City, method=method).invoke(WEATHER)
+            city = self.chain.with_structured_output(City, method=method).invoke(WEATHER)
             true(isinstance(city, City), f"{method}: {city!r}")
 
     def complete(self, content=QUESTION, **more):

@@ -207,8 +207,9 @@ class Checks:
 
     def answers_are_parsed_by_a_schema(self):
         class City(pydantic.BaseModel):
-            city: str
-            degrees: int
+            # With bounds: a small model may go on with letters and digits for ever.
+            city: str = pydantic.Field(max_length=20)
+            degrees: int = pydantic.Field(ge=-50, le=60)
 
         question = [{"role": "user", "content": "What is the weather in Paris?"}]
         parse = self.client.chat.completions.parse

@@ -13,7 +13,7 @@
 //! kernels of its own.
 
 use std::collections::BTreeSet;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::path::Path;
 
 use llama_cpp_sys_2 as sys;
@@ -50,10 +50,27 @@ pub(crate) fn obstacle(path: &Path) -> Option<String> {
     ))
 }
 
-/// Whether ggml computes with AMX.
+/// Whether ggml computes with AMX. Its processor backend is asked: it may be a library of its own.
 fn has_amx() -> bool {
-    // SAFETY: says how it was compiled.
-    unsafe { sys::ggml_cpu_has_amx_int8() != 0 }
+    // SAFETY: names with a terminator; what is found by this name has this type, and its list, which is never freed,
+    // ends with an empty name.
+    unsafe {
+        let device = sys::ggml_backend_dev_by_type(sys::GGML_BACKEND_DEVICE_TYPE_CPU);
+        if device.is_null() {
+            return false;
+        }
+        let registry = sys::ggml_backend_dev_backend_reg(device);
+        let found = sys::ggml_backend_reg_get_proc_address(registry, c"ggml_backend_get_features".as_ptr());
+        let features: sys::ggml_backend_get_features_t = std::mem::transmute(found);
+        let mut feature = features.map_or(std::ptr::null_mut(), |features| features(registry));
+        while !feature.is_null() && !(*feature).name.is_null() {
+            if CStr::from_ptr((*feature).name) == c"AMX_INT8" {
+                return CStr::from_ptr((*feature).value) == c"1";
+            }
+            feature = feature.add(1);
+        }
+        false
+    }
 }
 
 /// The types of the weights in a file, if it can be read and is whole: of a split model it has but a part.
