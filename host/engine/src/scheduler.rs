@@ -25,13 +25,13 @@ use crate::model::Slot;
 /// The chunk that is tried beside others while nothing is known of costs.
 const CHUNK_FIRST: u32 = 16;
 
-/// Larger chunks are whole ones of so many: kernels compute rows in tiles, and what is left over one by one. In smaller
-/// ones more time would be left over than that takes.
-const CHUNK_TILE: u32 = 8;
+/// Chunks are whole ones of so many: kernels compute rows in tiles, and what is left over one by one. On a CPU one of
+/// these takes as long as five in a tile.
+const CHUNK_TILE: u32 = 4;
 
 /// So much of a step's time more than their share do prompts get in chunks: what chunks cost more than the prompt in
 /// one piece would is shared by both.
-const CHUNK_EXTRA: f64 = 0.18;
+const CHUNK_EXTRA: f64 = 0.36;
 
 /// Two calls instead of one must promise to take less than this part of the one's time.
 const SPLIT_GAIN: f64 = 0.85;
@@ -268,7 +268,7 @@ impl Scheduler {
         let Some(efficient) = self.prefill_cost.efficient_tokens(first.depth) else {
             return Some(CHUNK_FIRST);
         };
-        let least = first.pending.min(efficient).min(self.limits.chunk_tokens);
+        let least = efficient.next_multiple_of(CHUNK_TILE).min(first.pending).min(self.limits.chunk_tokens);
         let least_cost = self.prefill_cost.of(Work::of_one(least, first.depth))?;
         // One step's chunk takes what a step earns. Only where that is too little for any sensible chunk, credit is
         // saved up for the smallest; what is left over does not add up to a long wait.
@@ -285,7 +285,7 @@ impl Scheduler {
             return Some(rest);
         }
         let tokens = self.prefill_cost.tokens_within(self.credit.min(most), first.depth)?.max(least);
-        Some(if tokens >= 4 * CHUNK_TILE { tokens - tokens % CHUNK_TILE } else { tokens })
+        Some(if tokens > CHUNK_TILE { tokens - tokens % CHUNK_TILE } else { tokens })
     }
 }
 
@@ -332,13 +332,14 @@ mod tests {
     }
 
     /// Milliseconds of a call, roughly as measured of a 0.5B model on two cores: for each pass over the weights, and
-    /// each token at the length of the longest sequence. Many tokens of a sequence are cheaper each than
-    /// one of each of many sequences.
+    /// each token at the length of the longest sequence. Of a prompt's tokens those that are left over from tiles of
+    /// four are dear; many tokens of a sequence attend cheaper each than one of each of many sequences.
     fn ms(call: &Call) -> f64 {
         let Work { passes, tokens, length } = call.work;
         let is_prefill = tokens as usize > call.shares.len() || call.shares.len() == 1;
-        let (each, attention) = if is_prefill { (1.2, 0.0005) } else { (2.0, 0.0033) };
-        11.7 * f64::from(passes) + f64::from(tokens) * (each + attention * f64::from(length))
+        let (left_over, attention) = if is_prefill { (tokens % 4, 0.0005) } else { (0, 0.0012) };
+        let each = 1.2 + attention * f64::from(length);
+        8.0 * f64::from(passes) + f64::from(tokens) * each + f64::from(left_over) * 4.8
     }
 
     fn time(ms: f64) -> Duration {
@@ -442,9 +443,9 @@ mod tests {
             }
             depth += prefill.map_or(0, |call| call.work.tokens);
         }
-        // The end of a prompt may borrow the time of two steps.
+        // The end of a prompt may borrow the time of two steps, and a little for what it is wrong about.
         let last = slower.pop().expect("a step");
-        assert!(last <= slower.iter().copied().fold(1.1 / (1.0 - prefill_share), f64::max) + 2.1, "{last}");
+        assert!(last <= slower.iter().copied().fold(1.1 / (1.0 - prefill_share), f64::max) + 2.3, "{last}");
         slower.sort_by(f64::total_cmp);
         Arrival { alone_ms, slower: slower[slower.len() * 99 / 100], longer: took / alone }
     }
@@ -454,9 +455,9 @@ mod tests {
         for (streams, share) in [(8, 0.5), (8, 0.67), (8, 0.8), (16, 0.5)] {
             let Arrival { slower, longer, .. } = arrival(streams, 4_000, share);
             let case = format!("{streams} streams, share {share}");
-            assert!(slower <= 1.1 / (1.0 - share), "{case}: steps {slower:.2} times as long");
+            assert!(slower <= 1.2 / (1.0 - share), "{case}: steps {slower:.2} times as long");
             // Small chunks are less efficient than large ones: the prompt pays for that.
-            assert!(longer <= 1.2 / share, "{case}: the prompt {longer:.2} times as long");
+            assert!(longer <= 1.25 / share, "{case}: the prompt {longer:.2} times as long");
         }
     }
 
@@ -467,7 +468,7 @@ mod tests {
             let (case, wait_ms) = (format!("{streams} streams, share {share}"), (slower - 1.0) * alone_ms);
             // A chunk is never nearly all overhead, and never larger for having been waited for.
             assert!(longer <= 2.8 / share, "{case}: the prompt {longer:.2} times as long");
-            assert!(wait_ms <= 4.0 * 11.7, "{case}: steps {wait_ms:.1} ms longer");
+            assert!(wait_ms <= 4.0 * 8.0, "{case}: steps {wait_ms:.1} ms longer");
         }
     }
 
@@ -592,9 +593,8 @@ mod tests {
             let times: Vec<f64> = (0..40).map(|_| step(&mut scheduler, &short).0).collect();
             times
         };
-        // Measured: 240 ms in one call, 72 in two.
         let times = run(true);
-        assert!(times[0] > 200.0 && times[20..].iter().all(|ms| *ms < 80.0), "{times:?}");
-        assert!(run(false).iter().all(|ms| *ms > 200.0), "in one pool a split gains nothing");
+        assert!(times[0] > 100.0 && times[20..].iter().all(|ms| *ms < 50.0), "{times:?}");
+        assert!(run(false).iter().all(|ms| *ms > 100.0), "in one pool a split gains nothing");
     }
 }
