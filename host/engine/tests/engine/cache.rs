@@ -251,9 +251,11 @@ async fn a_gap_between_busy_slots_is_closed() {
 async fn a_full_pool_aborts_nobody() {
     for (store_bytes, caches) in [(1 << 30, true), (0, true), (1 << 30, false)] {
         let options = Options { prefix_cache_bytes: store_bytes, ..Options::default() };
-        let (engine, log) = start(4, options, |model| {
-            model.info_mut().capabilities.layout = Layout::Unified;
-        });
+        // Slow enough that all are there before the first is through.
+        let mut model = ScriptedModel::new(4, &[]).with_delay(Duration::from_millis(1));
+        model.info_mut().capabilities.layout = Layout::Unified;
+        let log = model.log();
+        let engine = Engine::start(Box::new(model), options).expect("the worker starts");
         let handle = engine.handle();
         // Each fits into the pool of 512, and the prompts do together; what they grow to does not.
         let requests = [1, 2, 3, 4, 5].map(|which| {
@@ -332,8 +334,8 @@ fn houses() -> impl Strategy<Value = House> {
 }
 
 /// Clients of a house, all at once. Who reads to the end reads what it would have read alone, and in the end the model
-/// holds what the cache knows of, and no more. Returns how often a sequence lost its slot because the pool was full.
-async fn serve(house: &House, clients: &[Client]) -> usize {
+/// holds what the cache knows of, and no more.
+async fn serve(house: &House, clients: &[Client]) {
     let options = Options { prefix_cache_bytes: house.store_bytes, ..Options::default() };
     let (engine, log) = start(house.slots, options, |model| {
         let can = &mut model.info_mut().capabilities;
@@ -378,10 +380,10 @@ async fn serve(house: &House, clients: &[Client]) -> usize {
     });
     futures::future::join_all(asking).await;
     becomes_idle(&handle, &log).await;
-    log.record().refusals
 }
 
-/// Arrivals, hang-ups, deadlines, priorities and forks, on every kind of model and store, and in pools that overflow.
+/// Arrivals, hang-ups, deadlines, priorities and forks, on every kind of model and store. Pools overflow here too where
+/// the clients meet, which hangs on the clock; [`a_full_pool_aborts_nobody`] has one that certainly does.
 #[test]
 fn nobody_sees_anothers_tokens_and_no_cell_leaks() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -389,12 +391,10 @@ fn nobody_sees_anothers_tokens_and_no_cell_leaks() {
         .enable_all()
         .build()
         .expect("a runtime");
-    let refusals = std::cell::Cell::new(0);
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(32));
     let checked = runner.run(&(houses(), clients()), |(house, clients)| {
-        refusals.set(refusals.get() + runtime.block_on(serve(&house, &clients)));
+        runtime.block_on(serve(&house, &clients));
         Ok(())
     });
     checked.expect("everybody reads their own");
-    assert!(refusals.get() > 0, "no pool was ever full: nobody was suspended");
 }
