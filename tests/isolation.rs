@@ -157,8 +157,15 @@ async fn one_that_is_killed_again_and_again_is_given_up_with_its_reason_and_trie
             std::thread::sleep(Duration::from_millis(1));
         }
     });
-    let (status, refused) = server.post("/v1/chat/completions", request).await;
-    assert_eq!(status, 503, "{refused}");
+    // Where the killer is not given the processor in time, an answer gets through.
+    let mut refused = json!(null);
+    soon("it is given up", async || {
+        let (status, answer) = server.post("/v1/chat/completions", request).await;
+        assert!(status == 503 || answer["choices"][0]["message"]["content"] == json!(expected), "{answer}");
+        refused = answer;
+        status == 503
+    })
+    .await;
     let said = refused["error"]["message"].as_str().expect("a message");
     assert!(said.contains("the process that runs the model failed"), "{refused}");
     assert_eq!(meta(&server).await["state"], "failed");
