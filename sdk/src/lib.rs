@@ -47,6 +47,12 @@
 //! holds a request's arguments against before the plugin sees them. A type of your own implements [`Args`].
 //! `minerva plugin test` takes its arguments from the schema: give what is required `examples`.
 //!
+//! # The interface
+//!
+//! What `wit/plugin.wit` says of `step` is here a method of the [`Step`] that `advance` and `pick` are passed; `model` is
+//! the module [`model`], where [`model::encode`] takes text only and [`model::encode_special`] markup, and
+//! `special-id` is [`model::special`]; `token-set` is [`TokenSet`], `grammar` is [`Grammar`], `host.log` is [`log()`].
+//!
 //! # Errors and panics
 //!
 //! `open` and `render` return an [`Error`] in words for the client, who did something wrong. A panic is a bug: it

@@ -21,8 +21,11 @@ A plugin is a class `Plugin` in `plugin.py`, derived from `Sampler`, `Template` 
             pass
 
 `step`, `model`, `constraints` and `host` are the host's functions, as the comments of `wit/plugin.wit` say; they are
-there in WebAssembly only, and None in a test on this machine. Randomness is `step.random()`: Python's own is the same
-in every request. To refuse a request, raise `Refused` with what is wrong and what would be right; any other exception
+there in WebAssembly only, and None in a test on this machine. What is an `enum` there is one here: `host.Level.INFO`,
+`model.Special.EOT`, and `Finish.PLUGIN` for `step.stop` and `Notation.REGEX` for `constraints.Grammar.compile`, both
+by `from wit_world.imports.types import Finish, Notation`, again in WebAssembly only. An error of theirs is an exception
+whose text is the host's words. Randomness is `step.random()`, best drawn in `pick`: Python's own is the same in every
+request. To refuse a request, raise `Refused` with what is wrong and what would be right; any other exception
 is a bug, and fails the one request. What is to be remembered from one request to the next goes into `store`.
 """
 
