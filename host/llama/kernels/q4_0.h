@@ -1,8 +1,8 @@
 /* Matrix products of repacked Q4_0 weights for processors with AVX-512 VNNI, about twice as fast as ggml's.
  *
- * .cargo/cc gives this to the compiler in front of ggml's repack.cpp, whose calls of ggml_gemm_q4_0_8x8_q8_0 it takes
- * over: the product with four tokens or more. ggml's own reads weights as signed numbers, which costs it three more
- * instructions for each multiplication. For a single token ggml's is as fast as memory is, and is left.
+ * .cargo/cc gives this to the compiler in front of ggml's repack.cpp, whose calls of ggml_gemm_q4_0_8x8_q8_0 and
+ * ggml_gemv_q4_0_8x8_q8_0 it takes over: products with a multiple of four tokens, and with each that is left over.
+ * ggml's own reads weights as signed numbers, which costs it three more instructions for each multiplication.
  *
  * Here weights are read as q + 8, which is not negative, as VNNI wants it: sum (q + 8) y - 8 sum y = sum q y, in whole
  * numbers and so exactly. What is added up in floating point is one product after the other of a block's sum with its
@@ -21,12 +21,13 @@
 
 namespace minerva {
 
-/* Blocks of 32 numbers in a row that there is room for on the stack: rows of up to 65,536. */
-constexpr int MAX_BLOCKS = 2048;
+/* Blocks of 32 numbers in a row that are taken at a time: there is room for as many on the stack. */
+constexpr int PANEL = 512;
 
 /* How many blocks ahead weights are asked for: those of a decode come from memory, and the processor's own guess is
- * late. From 8 to 28 blocks measured the same; without, 16 tokens took a third longer. */
-constexpr int AHEAD = 16;
+ * late. 56 were the best or near it for rows of 896 and of 4,864 and for 1, 4 and 16 tokens; with 16, rows of 896 took
+ * a half longer. */
+constexpr int AHEAD = 56;
 
 #if defined(__clang__)
 #define MINERVA_UNROLL _Pragma("clang loop unroll(full)")
@@ -80,57 +81,76 @@ static inline __attribute__((always_inline)) __m512 add(const Weights & weights,
 
 /* What is the same for all columns: -8 times the sum of a token's numbers in a block, and their scale. */
 template <int TOKENS> struct Tokens {
-    int32_t bias[MAX_BLOCKS][TOKENS];
-    float   scale[MAX_BLOCKS][TOKENS];
+    int32_t bias[PANEL][TOKENS];
+    float   scale[PANEL][TOKENS];
+
+    void read(int b, const block_q8_0 & block) {
+        const __m256i parts = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1),
+                                                  _mm256_loadu_si256((const __m256i *) block.qs));
+        __m128i whole = _mm_add_epi32(_mm256_castsi256_si128(parts), _mm256_extracti128_si256(parts, 1));
+        whole = _mm_hadd_epi32(whole, whole);
+        bias[b][0]  = -8 * _mm_cvtsi128_si32(_mm_hadd_epi32(whole, whole));
+        scale[b][0] = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(block.d)));
+    }
+
+    void read(int b, int quad, const block_q8_0x4 & four) {
+        const __m512i ones = _mm512_set1_epi8(1);
+        __m512i parts = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, _mm512_loadu_si512(four.qs));
+        parts = _mm512_dpbusd_epi32(parts, ones, _mm512_loadu_si512(four.qs + 64));
+        const __m256i pairs = _mm256_add_epi32(_mm512_castsi512_si256(parts), _mm512_extracti64x4_epi64(parts, 1));
+        const __m128i whole = _mm_hadd_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+        _mm_storeu_si128((__m128i *) (bias[b] + 4 * quad), _mm_mullo_epi32(whole, _mm_set1_epi32(-8)));
+        _mm_storeu_ps(scale[b] + 4 * quad, _mm_cvtph_ps(_mm_loadl_epi64((const __m128i *) four.d)));
+    }
 };
 
-/* `TOKENS` tokens, a multiple of four and at most 16, with all columns. */
-template <int TOKENS>
-static void several(int blocks, float * sums, size_t stride, const block_q4_0x8 * weights,
-                    const block_q8_0x4 * tokens, int columns) {
+/* `TOKENS` tokens, one or a multiple of four and at most 16, with all columns. Tokens are in blocks of their own, or
+ * four and four in one. */
+template <int TOKENS, typename Block>
+static void several(int blocks, float * sums, size_t stride, const block_q4_0x8 * weights, const Block * tokens,
+                    int columns) {
+    constexpr int TOGETHER = TOKENS == 1 ? 1 : 4;
     Tokens<TOKENS> same;
-    for (int quad = 0; quad < TOKENS / 4; ++quad) {
-        for (int b = 0; b < blocks; ++b) {
-            const block_q8_0x4 & four = tokens[quad * blocks + b];
-            const __m512i ones = _mm512_set1_epi8(1);
-            __m512i parts = _mm512_dpbusd_epi32(_mm512_setzero_si512(), ones, _mm512_loadu_si512(four.qs));
-            parts = _mm512_dpbusd_epi32(parts, ones, _mm512_loadu_si512(four.qs + 64));
-            const __m256i pairs = _mm256_add_epi32(_mm512_castsi512_si256(parts), _mm512_extracti64x4_epi64(parts, 1));
-            const __m128i whole = _mm_hadd_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
-            _mm_storeu_si128((__m128i *) (same.bias[b] + 4 * quad), _mm_mullo_epi32(whole, _mm_set1_epi32(-8)));
-            _mm_storeu_ps(same.scale[b] + 4 * quad, _mm_cvtph_ps(_mm_loadl_epi64((const __m128i *) four.d)));
-        }
-    }
-    for (int column = 0; column < columns; column += 16) {
-        const block_q4_0x8 * left  = weights + (column / 8) * blocks;
-        /* Of the last eight columns without a neighbour, the neighbour is not stored. */
-        const bool           both  = column + 8 < columns;
-        const block_q4_0x8 * right = both ? left + blocks : left;
-        __m512 of[TOKENS];
-        MINERVA_UNROLL
-        for (int token = 0; token < TOKENS; ++token)
-            of[token] = _mm512_setzero_ps();
-        for (int b = 0; b < blocks; ++b) {
-            for (int line = 0; line < (int) sizeof(block_q4_0x8); line += 64) {
-                _mm_prefetch((const char *) (left + b + AHEAD) + line, _MM_HINT_T0);
-                _mm_prefetch((const char *) (right + b + AHEAD) + line, _MM_HINT_T0);
+    for (int first = 0; first < blocks; first += PANEL) {
+        const int panel = blocks - first < PANEL ? blocks - first : PANEL;
+        for (int quad = 0; quad < TOKENS / TOGETHER; ++quad) {
+            for (int b = 0; b < panel; ++b) {
+                if constexpr (TOKENS == 1)
+                    same.read(b, tokens[first + b]);
+                else
+                    same.read(b, quad, tokens[quad * blocks + first + b]);
             }
-            const Weights block(left[b], right[b]);
+        }
+        for (int column = 0; column < columns; column += 16) {
+            const block_q4_0x8 * left  = weights + (column / 8) * blocks + first;
+            /* Of the last eight columns without a neighbour, the neighbour is not stored. */
+            const bool           both  = column + 8 < columns;
+            const __mmask16      these = both ? 0xFFFF : 0x00FF;
+            const block_q4_0x8 * right = both ? left + blocks : left;
+            __m512 of[TOKENS];
             MINERVA_UNROLL
             for (int token = 0; token < TOKENS; ++token)
-                of[token] = add(block, tokens[token / 4 * blocks + b].qs + token % 4 * 8, 32, same.bias[b][token],
-                                same.scale[b][token], of[token]);
+                of[token] = first == 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(these, sums + token * stride + column);
+            for (int b = 0; b < panel; ++b) {
+                for (int line = 0; line < (int) sizeof(block_q4_0x8); line += 64) {
+                    _mm_prefetch((const char *) (left + b + AHEAD) + line, _MM_HINT_T0);
+                    _mm_prefetch((const char *) (right + b + AHEAD) + line, _MM_HINT_T0);
+                }
+                const Weights block(left[b], right[b]);
+                MINERVA_UNROLL
+                for (int token = 0; token < TOKENS; ++token)
+                    of[token] = add(block, tokens[token / TOGETHER * blocks + first + b].qs + token % TOGETHER * 8,
+                                    8 * TOGETHER, same.bias[b][token], same.scale[b][token], of[token]);
+            }
+            MINERVA_UNROLL
+            for (int token = 0; token < TOKENS; ++token)
+                _mm512_mask_storeu_ps(sums + token * stride + column, these, of[token]);
         }
-        MINERVA_UNROLL
-        for (int token = 0; token < TOKENS; ++token)
-            _mm512_mask_storeu_ps(sums + token * stride + column, both ? 0xFFFF : 0x00FF, of[token]);
     }
 }
 
 static void gemm_q4_0(int n, float * s, size_t bs, const void * vx, const void * vy, int nr, int nc) {
     const int blocks = n / QK8_0;
-    if (blocks > MAX_BLOCKS)
-        return ggml_gemm_q4_0_8x8_q8_0(n, s, bs, vx, vy, nr, nc);
     const block_q4_0x8 * weights = (const block_q4_0x8 *) vx;
     const block_q8_0x4 * tokens  = (const block_q8_0x4 *) vy;
     int token = 0;
@@ -146,8 +166,13 @@ static void gemm_q4_0(int n, float * s, size_t bs, const void * vx, const void *
     }
 }
 
+static void gemv_q4_0(int n, float * s, size_t, const void * vx, const void * vy, int, int nc) {
+    several<1>(n / QK8_0, s, 0, (const block_q4_0x8 *) vx, (const block_q8_0 *) vy, nc);
+}
+
 }  // namespace minerva
 
+#define ggml_gemv_q4_0_8x8_q8_0 minerva::gemv_q4_0
 #define ggml_gemm_q4_0_8x8_q8_0 minerva::gemm_q4_0
 
 #endif
