@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) threads: u32,
     pub(crate) threads_batch: u32,
     pub(crate) flash_attention: FlashAttention,
+    /// Whether flash attention gives a token the same bits alone and beside others.
+    pub(crate) exact_attention: bool,
     pub(crate) key_type: KvType,
     pub(crate) value_type: KvType,
     pub(crate) kv_unified: bool,

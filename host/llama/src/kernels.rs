@@ -1,11 +1,13 @@
 //! Whether the kernels that compute a model give the same bits however many tokens are computed together.
 //!
-//! What was found on x86-64, one stream per slot and flash attention off (`tests/llama/invariance.rs` finds it anew):
+//! What was found on x86-64, one stream per slot (`tests/llama/invariance.rs` finds it anew):
 //!
 //! - Weights in F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL: exact, with the matrix products that this
 //!   repository's build chooses (`kernels/products.h`). In a build without that header llamafile's are used wherever
 //!   they can be: with these a single token is added up in another order than two or more, also in attention, so that
 //!   any model, be its weights what they may, gives other bits for a prompt that is cut so that a token is left over.
+//! - Attention: exact with the flash attention of `kernels/attention.h`, and as several operations; ggml's own flash
+//!   attention is not. `attention` tries out which one a build has.
 //! - The K types and IQ4_XS: not exact. From eight tokens on they are unpacked into tiles of their own; Q2_K and Q4_K
 //!   are repacked, for kernels that differ between one token, four, and more.
 //!

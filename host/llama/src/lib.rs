@@ -24,17 +24,18 @@
 //!
 //! # What is unsafe
 //!
-//! Only `context`, `kernels`, `products`, `weights`, `log`, `quantize` and `quantize_file` hold `unsafe` code: the context is
-//! made and owned over the raw bindings, because the safe ones hide its pointer and with it half of what an engine
-//! needs.
+//! Only `attention`, `context`, `kernels`, `log`, `products`, `quantize`, `quantize_file`, `trial` and `weights` hold
+//! `unsafe` code: the context is made and owned over the raw bindings, because the safe ones hide its pointer and with
+//! it half of what an engine needs.
 //!
 //! # The same logits, whatever else is in the batch
 //!
-//! On a CPU, with one stream per slot and flash attention off, the logits of a sequence need not depend on what else
-//! is decoded beside it nor on how its prompt was cut into chunks: not to the last bit. It takes weights of the
-//! right types and the matrix products of this repository's build, as `kernels` explains and a test proves;
+//! On a CPU, with one stream per slot, the logits of a sequence need not depend on what else is decoded beside it nor
+//! on how its prompt was cut into chunks: not to the last bit. It takes weights of the right types and the matrix
+//! products and the attention of this repository's build, as `kernels` explains and a test proves;
 //! [`minerva_engine::model::Capabilities::batch_invariant`] says whether it holds.
 
+mod attention;
 mod backend;
 mod context;
 mod embed;
@@ -51,6 +52,7 @@ mod quantize_file;
 mod state;
 mod tensor_type;
 mod threads;
+mod trial;
 mod vocabulary;
 mod weights;
 

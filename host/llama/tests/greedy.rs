@@ -15,6 +15,7 @@ use minerva_engine::event::Event;
 use minerva_engine::model::{Encode, Model as _, Token};
 use minerva_engine::request::{GenerateRequest, Input, Params};
 use minerva_engine::{Engine, Handle};
+use minerva_llama::FlashAttention;
 
 const ANSWER_TOKENS: usize = 32;
 const CONTEXT: u32 = 512;
@@ -41,17 +42,27 @@ fn prompts() -> Vec<String> {
     prompts
 }
 
+/// Attention in several operations, and in one.
+const WAYS: [(FlashAttention, i32); 2] = [
+    (FlashAttention::Off, llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_DISABLED),
+    (FlashAttention::On, llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_ENABLED),
+];
+
 /// llama.cpp as its own examples use it: decode, sample, decode the sample.
-fn bare(path: &std::path::Path, prompts: &[String]) -> Vec<(Vec<Token>, Vec<Token>)> {
-    let backend = LlamaBackend::init().expect("llama.cpp starts");
-    let model = LlamaModel::load_from_file(&backend, path, &LlamaModelParams::default()).expect("it loads");
+fn bare(
+    backend: &LlamaBackend,
+    path: &std::path::Path,
+    prompts: &[String],
+    flash_attention: i32,
+) -> Vec<(Vec<Token>, Vec<Token>)> {
+    let model = LlamaModel::load_from_file(backend, path, &LlamaModelParams::default()).expect("it loads");
     let params = LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(CONTEXT))
         .with_n_threads(1)
         .with_n_threads_batch(1)
         .with_offload_kqv(false)
-        .with_flash_attention_policy(llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_DISABLED);
-    let mut context = model.new_context(&backend, params).expect("a context");
+        .with_flash_attention_policy(flash_attention);
+    let mut context = model.new_context(backend, params).expect("a context");
     let mut sampler = LlamaSampler::greedy();
     let number = |token: llama_cpp_2::token::LlamaToken| Token::try_from(token.0).expect("a token");
     let answer = |prompt: &String| {
@@ -102,16 +113,29 @@ async fn greedy_answers_are_llama_cpps_own() {
     let path = minerva_models::builtin::path().expect("the built-in model");
     let prompts = prompts();
     assert_eq!(prompts.len(), 200);
-    let expected = bare(&path, &prompts);
+    let backend = LlamaBackend::init().expect("llama.cpp starts");
+    let expected = WAYS.map(|(_, way)| bare(&backend, &path, &prompts, way));
+    drop(backend);
+    for ((flash_attention, _), expected) in WAYS.into_iter().zip(&expected) {
+        compare(&path, flash_attention, &prompts, expected).await;
+    }
+}
+
+/// The engine's answers with llama.cpp's: to all prompts at once, on fewer slots than there are requests, in chunks and in
+/// company, and what they begin with alike taken from each other.
+async fn compare(
+    path: &std::path::Path,
+    flash_attention: FlashAttention,
+    prompts: &[String],
+    expected: &[(Vec<Token>, Vec<Token>)],
+) {
     let tokens: usize = expected.iter().map(|(_, answer)| answer.len()).sum();
     assert!(tokens > 1000, "{tokens} tokens are little to compare");
-
-    // All at once, on fewer slots than there are requests, with prompts in chunks and in company, and what they begin
-    // with alike taken from each other.
     let options = minerva_llama::Options {
         slots: 6,
         context: CONTEXT,
         threads: 1,
+        flash_attention,
         ..minerva_llama::Options::new(path)
     };
     let llama = minerva_llama::load(&options, |_| true).expect("it loads");
@@ -120,13 +144,13 @@ async fn greedy_answers_are_llama_cpps_own() {
     let engine = Engine::start(Box::new(llama), minerva_engine::Options::default()).expect("it starts");
     let handle = engine.handle();
     let how = Encode { add_special: true, parse_special: true };
-    for (prompt, (tokens, _)) in prompts.iter().zip(&expected) {
+    for (prompt, (tokens, _)) in prompts.iter().zip(expected) {
         assert_eq!(&vocabulary.encode(prompt, how).expect("tokens"), tokens, "{prompt:?}");
     }
     let asked = expected.iter().map(|(tokens, _)| ask(&handle, tokens.clone()));
     let answers = futures::future::join_all(asked).await;
-    let differ = answers.iter().zip(&expected).filter(|(answer, (_, expected))| *answer != expected).count();
+    let differ = answers.iter().zip(expected).filter(|(answer, (_, expected))| *answer != expected).count();
     // Where nothing is promised to the bit, two tokens may be as good as equal now and then.
-    assert!(differ <= if exact { 0 } else { 10 }, "{differ} of 200 answers differ");
+    assert!(differ <= if exact { 0 } else { 10 }, "{flash_attention:?}: {differ} of 200 answers differ");
     assert!(handle.status().tokens_cached > 200, "{:?}", handle.status());
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use minerva_engine::model::{Batch, Model as _, Slot, Token};
-use minerva_llama::{FlashAttention, Llama, Options, TensorType};
+use minerva_llama::{KvType, Llama, Options, TensorType};
 use minerva_models::synthetic::{Kind, Spec};
 use proptest::prelude::*;
 
@@ -230,7 +230,7 @@ fn deterministic_refuses_by_name_what_breaks_it() {
         assert!(error.contains(name), "{error}");
     };
     names(&tiny, |options| options.kv_unified = true, "`kv_unified`");
-    names(&tiny, |options| options.flash_attention = FlashAttention::On, "`flash_attention`");
+    names(&tiny, |options| options.value_type = KvType::Q8_0, "`flash_attention`");
     names(&Spec::preset("tiny-recurrent").expect("a preset"), |_| (), "a recurrent architecture");
     if is_default_build() {
         assert_eq!(refused(&tiny, |_| ()), None);

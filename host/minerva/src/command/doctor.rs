@@ -129,7 +129,7 @@ fn attention(planned: &Planned) -> &'static str {
         FlashAttention::Off => "off",
         FlashAttention::Auto if planned.plan.gpu_layers > 0 => "where the GPU has it",
         FlashAttention::Auto if planned.llama.value_type.is_quantised() => "on, for the quantised values",
-        FlashAttention::Auto => "off, which is faster on a processor",
+        FlashAttention::Auto => "on, where this build has a kernel for it",
     }
 }
 

@@ -93,8 +93,8 @@ pub(crate) struct ModelArguments {
     /// One pool of cells for all sequences (-kvu)
     #[arg(help_heading = "Performance", long, env = "MINERVA_KV_UNIFIED")]
     pub kv_unified: bool,
-    /// Refuse to start where an answer could depend on what else is decoded beside it: flash attention, a GPU, one pool
-    /// of cells, weights of some types
+    /// Refuse to start where an answer could depend on what else is decoded beside it: a GPU, one pool of cells, a
+    /// quantised cache, weights of some types
     #[arg(help_heading = "Performance", long, env = "MINERVA_DETERMINISTIC")]
     pub deterministic: bool,
     /// Make embeddings instead of text; a model that is made for them always does
