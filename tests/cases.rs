@@ -19,13 +19,19 @@ use crate::harness::{Server, root, run, shown};
 
 /// What servers are started with: the name of one, the model that is made for it, and its other arguments, of which
 /// `FOLDER` stands for one.
-const SERVERS: [(&str, Option<&str>, &[&str]); 6] = [
+const SERVERS: [(&str, Option<&str>, &[&str]); 7] = [
     // A small context and a small body limit, so that cases can reach them.
     ("builtin", None, &["-np", "2", "-c", "1024", "--body-limit", "65536"]),
     ("keys", None, &["-np", "1", "-c", "512", "--api-key", "secret", "--admin-key", "root"]),
     ("embedder", Some("tiny-embedding"), &["-np", "2"]),
     ("reranker", Some("tiny-reranker"), &["-np", "2", "--reranking"]),
     ("infill", Some("tiny-fim"), &["-np", "2", "-c", "512", "--slot-save-path", "FOLDER"]),
+    // As llama-server's own tests start it.
+    (
+        "without-jinja",
+        None,
+        &["-np", "1", "-c", "512", "--no-jinja", "--chat-template", "llama3", "--no-slots"],
+    ),
     // One of them at a time.
     ("two-models", None, &[]),
 ];

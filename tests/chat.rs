@@ -49,6 +49,31 @@ async fn each_hook_changes_the_answer_and_is_reported() {
     );
 }
 
+#[tokio::test]
+async fn thinking_that_the_server_switches_off_is_a_variable_and_ended_in_the_prompt() {
+    let server = Server::start(&[
+        "--reasoning",
+        "off",
+        "--chat-template",
+        "{{ enable_thinking }}, {{ style }}<think>",
+    ]);
+    let rendered = async |more: serde_json::Value| {
+        let body = json!({ "messages": [{ "role": "user", "content": "x" }], "chat_template_kwargs": more });
+        let (status, answer) = server.post("/apply-template", &body).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["prompt"].as_str().expect("a prompt").to_owned()
+    };
+    assert_eq!(rendered(json!({ "style": "plain" })).await, "False, plain<think></think>");
+    assert_eq!(rendered(json!({ "enable_thinking": true })).await, "True, <think>");
+}
+
+#[test]
+fn without_jinja_a_template_must_be_one_that_is_built_in() {
+    let output = run(&["serve", "--port", "0", "--no-jinja", "--chat-template", "{{ messages }}"]);
+    assert!(!output.status.success(), "{}", shown(&output));
+    assert!(shown(&output).contains("recognises this one as none"), "{}", shown(&output));
+}
+
 #[test]
 fn run_answers_on_the_terminal() {
     let output = run(&["run", "-n", "20", "--temperature", "0", "Hello!"]);

@@ -19,8 +19,8 @@ pub enum Error {
     },
     /// The prompt, or the prompt and what was asked for, is longer than a sequence can be.
     #[error(
-        "the prompt has {prompt} tokens{}, and the context holds {limit}; shorten the prompt, lower max_tokens \
-         or serve with a larger context",
+        "the prompt has {prompt} tokens{}, and the context holds {limit}: it exceeds the available context size; \
+         shorten the prompt, lower max_tokens or serve with a larger context",
         asked(*.max_tokens)
     )]
     ContextExceeded {
@@ -33,8 +33,8 @@ pub enum Error {
     },
     /// A text to embed is longer than the model takes in one piece.
     #[error(
-        "text {index} has {tokens} tokens, and the model takes up to {limit} in one piece; shorten it, or serve with \
-         a larger batch and context"
+        "text {index} is too large: it has {tokens} tokens, and the model takes up to {limit} in one piece; shorten it, \
+         or serve with a larger batch and context"
     )]
     TextTooLong {
         /// Which of the request's texts, from 0.

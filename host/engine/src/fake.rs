@@ -178,6 +178,7 @@ impl ScriptedModel {
     pub fn new(slots: u32, replies: &[(&str, &str)]) -> Self {
         let info = Info {
             name: "scripted".into(),
+            file: "scripted.gguf".into(),
             architecture: "script".into(),
             parameters: 0,
             weight_bytes: 0,

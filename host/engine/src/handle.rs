@@ -10,6 +10,7 @@ use crossbeam_channel::TrySendError;
 use tokio::sync::oneshot;
 
 use crate::Error;
+use crate::builtin::chat_template::{BuiltIn, ChatTemplate};
 use crate::builtin::jinja::JinjaTemplate;
 use crate::dialect::Dialect;
 use crate::embedding::{self, Embedder, Embedding, Text};
@@ -64,7 +65,17 @@ impl Engine {
         let info = model.info().clone();
         let vocabulary = model.vocabulary();
         let source = options.chat_template.as_deref().or(info.chat_template.as_deref());
-        let template = JinjaTemplate::new(source, vocabulary.as_ref());
+        let template = if options.jinja {
+            ChatTemplate::Jinja(Box::new(JinjaTemplate::new(source, vocabulary.as_ref())))
+        } else {
+            let built_in = BuiltIn::recognised(source, Arc::clone(&vocabulary));
+            ChatTemplate::BuiltIn(built_in.ok_or_else(|| Error::Invalid {
+                param: "jinja".into(),
+                message: "without Jinja the chat template must be one that llama.cpp has built in, and it recognises this \
+                          one as none of them"
+                    .into(),
+            })?)
+        };
         let dialect = dialect(&options, template.source())?;
         let marks = marks(dialect, vocabulary.as_ref());
         let end_tokens = (0..info.vocabulary_size).filter(|&token| vocabulary.is_end(token)).collect();
@@ -322,7 +333,7 @@ impl Handle {
         answer.await.map_err(|_| Error::ShuttingDown)?
     }
 
-    /// The Jinja template that conversations become prompts by.
+    /// The template that conversations become prompts by: Jinja, or a name.
     #[must_use]
     pub fn chat_template(&self) -> &str {
         self.shared.template.source()

@@ -24,6 +24,8 @@ pub type Position = u32;
 pub struct Info {
     /// The name in the file's metadata, or the file's stem.
     pub name: String,
+    /// The file's name, without the folders that it lies in.
+    pub file: String,
     /// The architecture in the file's metadata: `llama`, `qwen2`, …
     pub architecture: String,
     /// The number of weights.
@@ -319,6 +321,14 @@ pub trait Vocabulary: Send + Sync {
     fn adds(&self, role: Special) -> bool {
         let _ = role;
         false
+    }
+
+    /// The prompt of messages (their roles and texts) by the templates that are built into llama.cpp: of Jinja those
+    /// only recognise which of them is meant, and some have names (`chatml`, `llama3`). `open` begins the answer.
+    /// `None` where none of them is meant, and from vocabularies that know none.
+    fn render_built_in(&self, template: &str, messages: &[(&str, &str)], open: bool) -> Option<String> {
+        let _ = (template, messages, open);
+        None
     }
 
     /// Tokens to the bytes they stand for, control tokens left out.

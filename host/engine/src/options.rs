@@ -43,8 +43,11 @@ pub struct Options {
     pub embed_texts_max: usize,
     /// Most tokens of them together. Default 1,048,576.
     pub embed_tokens_max: usize,
-    /// The Jinja chat template, instead of the model's own.
+    /// The Jinja chat template, instead of the model's own; or `chatml`.
     pub chat_template: Option<String>,
+    /// Whether the template is rendered as the Jinja that it is; otherwise by the template of llama.cpp's own that it is
+    /// recognised as, or names, and a template that is none of them is an error at the start. Default true.
+    pub jinja: bool,
     /// The name of the [`Dialect`](crate::dialect::Dialect) in which the model calls tools, instead of the one that
     /// its template tells.
     pub dialect: Option<String>,
@@ -69,6 +72,7 @@ impl Default for Options {
             embed_texts_max: 2_048,
             embed_tokens_max: 1 << 20,
             chat_template: None,
+            jinja: true,
             dialect: None,
         }
     }

@@ -106,8 +106,17 @@ pub struct Chat {
     pub template_variables: Value,
     /// Leave the last message open, to be continued, if it is the assistant's.
     pub continue_last: bool,
+    /// Do not begin the answer: the template's `add_generation_prompt` is false.
+    pub no_generation_prompt: bool,
     /// How the answer tells what the model thought.
     pub reasoning: ReasoningFormat,
+}
+
+impl Chat {
+    /// Whether the prompt begins the answer.
+    pub(crate) fn opens_answer(&self) -> bool {
+        !self.continue_last && !self.no_generation_prompt
+    }
 }
 
 /// How an answer tells what the model thought before it.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 
 use crate::Error;
-use crate::builtin::jinja::JinjaTemplate;
+use crate::builtin::chat_template::ChatTemplate;
 use crate::dialect::Dialect;
 use crate::embedding;
 use crate::event::FinishReason;
@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     pub info: Info,
     pub vocabulary: Arc<dyn Vocabulary>,
     pub grammars: Arc<Compiler>,
-    pub template: JinjaTemplate,
+    pub template: ChatTemplate,
     pub dialect: Dialect,
     /// The control tokens that the dialect is written in.
     pub marks: Arc<[Token]>,

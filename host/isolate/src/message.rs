@@ -176,6 +176,7 @@ struct BatchForm {
 #[serde(remote = "Info")]
 struct InfoForm {
     name: String,
+    file: String,
     architecture: String,
     parameters: u64,
     weight_bytes: u64,

@@ -205,8 +205,10 @@ fn describe(options: &Options, settings: &Settings, running: &Context, context: 
         return Err(Error::Options { path: options.path.clone(), cause });
     }
     let stem = || options.path.file_stem().unwrap_or_else(|| Path::new("model").as_os_str());
+    let file = options.path.file_name().unwrap_or_else(|| Path::new("model.gguf").as_os_str());
     Ok(Info {
         name: weights.metadata("general.name").unwrap_or_else(|| stem().to_string_lossy().into_owned()),
+        file: file.to_string_lossy().into_owned(),
         architecture: weights.architecture(),
         parameters: model.n_params(),
         weight_bytes: model.size(),

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use llama_cpp_2::model::{LlamaChatMessage, LlamaChatTemplate};
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
 use llama_cpp_2::vocab::{LlamaVocab, VocabType};
@@ -144,6 +145,14 @@ impl minerva_engine::model::Vocabulary for Vocabulary {
             Special::Separator => vocab.should_add_sep(),
             _ => false,
         }
+    }
+
+    fn render_built_in(&self, template: &str, messages: &[(&str, &str)], open: bool) -> Option<String> {
+        let template = LlamaChatTemplate::new(template).ok()?;
+        let message =
+            |&(role, text): &(&str, &str)| LlamaChatMessage::new(role.to_owned(), text.to_owned()).ok();
+        let messages: Vec<LlamaChatMessage> = messages.iter().map(message).collect::<Option<_>>()?;
+        self.weights.model().apply_chat_template(&template, &messages, open).ok()
     }
 }
 

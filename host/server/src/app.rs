@@ -47,6 +47,8 @@ pub struct Options {
     pub stored_responses_max: usize,
     /// Most bytes of them, together. Default 64 MiB.
     pub stored_response_bytes_max: usize,
+    /// Whether `GET /slots` tells what each sequence is used for. Default true.
+    pub shows_slots: bool,
     /// The folder that slots are saved to and restored from; `None` is not at all. Default none.
     pub slot_save_path: Option<PathBuf>,
     /// Most bytes of such a file that is read. Default 4 GiB.
@@ -81,6 +83,7 @@ impl Default for Options {
             drain_timeout: Duration::from_secs(30),
             stored_responses_max: 1_024,
             stored_response_bytes_max: 64 << 20,
+            shows_slots: true,
             slot_save_path: None,
             slot_file_bytes_max: 4 << 30,
             metrics_compat: None,

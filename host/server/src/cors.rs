@@ -1,7 +1,7 @@
 //! Which web pages may ask.
 
 use axum::http::header::{HeaderName, RETRY_AFTER};
-use axum::http::{HeaderValue, Method};
+use axum::http::{HeaderValue, Method, Uri};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::tracking::REQUEST_ID;
@@ -14,12 +14,14 @@ pub enum Cors {
     Nobody,
     /// All of them.
     Anyone,
+    /// Those that this very machine serves, at any port.
+    Local,
     /// Those of these origins, as `https://example.org`.
     Origins(Vec<HeaderValue>),
 }
 
 impl Cors {
-    /// Lets pages of these origins ask; `*` is all.
+    /// Lets pages of these origins ask; `*` is all, and `localhost` alone those that this very machine serves.
     ///
     /// # Errors
     ///
@@ -28,6 +30,9 @@ impl Cors {
         let origins: Vec<&str> = origins.into_iter().collect();
         if origins.contains(&"*") {
             return Ok(Self::Anyone);
+        }
+        if origins == ["localhost"] {
+            return Ok(Self::Local);
         }
         let origin = |origin: &&str| {
             let host = origin
@@ -45,6 +50,7 @@ impl Cors {
         match self {
             Self::Nobody => false,
             Self::Anyone => true,
+            Self::Local => is_local(origin),
             Self::Origins(origins) => origins.contains(origin),
         }
     }
@@ -54,6 +60,7 @@ impl Cors {
         let origin = match self {
             Self::Nobody => return None,
             Self::Anyone => AllowOrigin::any(),
+            Self::Local => AllowOrigin::predicate(|origin, _| is_local(origin)),
             Self::Origins(origins) => AllowOrigin::list(origins.iter().cloned()),
         };
         let layer = CorsLayer::new()
@@ -66,9 +73,34 @@ impl Cors {
     }
 }
 
+/// Whether an origin is this very machine.
+fn is_local(origin: &HeaderValue) -> bool {
+    let uri = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
+    uri.is_some_and(|uri| {
+        uri.scheme().is_some() && matches!(uri.host(), Some("localhost" | "127.0.0.1" | "[::1]"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_local_is_this_machine() {
+        let local = |origin: &'static str| {
+            Cors::new(["localhost"]).unwrap().allows(&HeaderValue::from_static(origin))
+        };
+        for origin in
+            ["http://localhost", "https://localhost:8080", "http://127.0.0.1:3000", "http://[::1]:3000"]
+        {
+            assert!(local(origin), "{origin}");
+        }
+        for origin in
+            ["http://localhost.evil.com", "http://notlocalhost", "http://evil.com", "localhost", "null"]
+        {
+            assert!(!local(origin), "{origin}");
+        }
+    }
 
     #[test]
     fn origins_are_scheme_and_host() {

@@ -103,6 +103,12 @@ fn tables() -> [Table; 4] {
     let guarded = Table::new(Access::Key)
         // OpenAI: text from a conversation, and from a prompt.
         .post(["/v1/chat/completions", "/chat/completions"], chat::create, chat::describe)
+        // llama-server: how long its prompt would be.
+        .post(
+            ["/v1/chat/completions/input_tokens", "/chat/completions/input_tokens"],
+            chat::count_tokens,
+            chat::describe_count,
+        )
         // Ours: the same over a WebSocket.
         .get(["/v1/stream"], websocket::stream, websocket::describe)
         .post(["/v1/completions"], completions::create, completions::describe)

@@ -94,6 +94,8 @@ impl Connection {
         let mut io = TimeoutStream::new(io);
         io.set_write_timeout(Some(self.limits.write_timeout));
         let connection = http1::Builder::new()
+            // As llama-server's and most others'. Names have no case, but there are clients that look them up with one.
+            .title_case_headers(true)
             .timer(TokioTimer::new())
             .header_read_timeout(self.limits.head_timeout)
             .max_buf_size(BUFFER_BYTES_MAX)

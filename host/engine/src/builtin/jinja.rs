@@ -60,7 +60,7 @@ pub struct JinjaTemplate {
 }
 
 impl JinjaTemplate {
-    /// Compiles a template; without one, ChatML. A template that does not compile is an error at each rendering:
+    /// Compiles a template; without one, and for the word `chatml`, ChatML. A template that does not compile is an error at each rendering:
     /// the model still serves completions, and requests that bring their own template.
     #[must_use]
     pub fn new(source: Option<&str>, vocabulary: &dyn Vocabulary) -> Self {
@@ -69,7 +69,7 @@ impl JinjaTemplate {
             piece.map_or_else(String::new, |piece| String::from_utf8_lossy(piece).into_owned())
         };
         // `{% generation %}` marks what `transformers` trains on; it prints nothing.
-        let source = source.unwrap_or(CHATML);
+        let source = source.filter(|source| *source != "chatml").unwrap_or(CHATML);
         let marks = [
             "{% generation %}",
             "{%- generation %}",
@@ -100,7 +100,7 @@ impl JinjaTemplate {
         let messages: Vec<Value> = chat.messages.iter().map(message).collect();
         let mut variables = json!({
             "messages": messages,
-            "add_generation_prompt": !chat.continue_last,
+            "add_generation_prompt": chat.opens_answer(),
             "bos_token": self.bos,
             "eos_token": self.eos,
         });
@@ -118,13 +118,27 @@ impl JinjaTemplate {
         let mut rendered = rendered.map_err(|error| describe(&error, &self.source))?;
         if chat.continue_last {
             leave_open(&mut rendered, chat);
+        } else if chat.template_variables["enable_thinking"] == false {
+            end_thinking(&mut rendered);
         }
         Ok(rendered)
     }
 }
 
+/// What opens thinking and what ends it.
+const THINKING: [(&str, &str); 3] =
+    [("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("<|START_THINKING|>", "<|END_THINKING|>")];
+
+/// Ends the thinking that a template opens although it was told that there is to be none. As in llama-server.
+fn end_thinking(rendered: &mut String) {
+    let opened = rendered.trim_end();
+    if let Some((_, end)) = THINKING.iter().find(|(open, _)| opened.ends_with(open)) {
+        rendered.push_str(end);
+    }
+}
+
 /// Cuts what the template wrote behind the last message, so that the model goes on with it.
-fn leave_open(rendered: &mut String, chat: &Chat) {
+pub(super) fn leave_open(rendered: &mut String, chat: &Chat) {
     let last = chat.messages.last().map(Message::joined_text).unwrap_or_default();
     let last = last.trim_end();
     if let Some(at) = rendered.rfind(last).filter(|_| !last.is_empty()) {
@@ -285,6 +299,27 @@ mod tests {
         chat.messages.push(Message::text("assistant", "Hello, "));
         chat.continue_last = true;
         assert!(render(None, &chat).ends_with("<|im_start|>assistant\nHello,"));
+    }
+
+    #[test]
+    fn thinking_that_is_not_wanted_is_ended_where_a_template_opens_it() {
+        let mut quiet = chat();
+        for (source, expected) in [
+            ("{{ 'a<think>\\n' }}", "a<think>\n</think>"),
+            ("[THINK]", "[THINK][/THINK]"),
+            ("<think></think>", "<think></think>"),
+        ] {
+            assert_eq!(render(Some(source), &quiet), expected, "{source}");
+        }
+        quiet.template_variables = json!({"enable_thinking": true});
+        assert_eq!(render(Some("<think>"), &quiet), "<think>");
+    }
+
+    #[test]
+    fn an_answer_is_not_opened_where_it_is_not_wanted() {
+        let mut chat = Chat { messages: vec![Message::text("user", "Hi")], ..Chat::default() };
+        chat.no_generation_prompt = true;
+        assert_eq!(render(Some("chatml"), &chat), "<|im_start|>user\nHi<|im_end|>\n");
     }
 
     #[test]

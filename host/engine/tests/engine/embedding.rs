@@ -66,8 +66,11 @@ async fn what_cannot_be_embedded_is_refused_before_anything_runs() {
     check(vec![plain("a"); 4], "4 texts, and a request has 1 to 3").await;
     check(vec![plain("a"), plain("")], "text 1 is empty").await;
     check(vec![Text::Tokens(vec![260])], "token 260 of text 0 is outside").await;
-    check(vec![plain("a"), plain(&"b".repeat(129))], "text 1 has 129 tokens, and the model takes up to 128")
-        .await;
+    check(
+        vec![plain("a"), plain(&"b".repeat(129))],
+        "text 1 is too large: it has 129 tokens, and the model takes up to 128",
+    )
+    .await;
     check(vec![plain(&"b".repeat(101)); 2], "have 202 tokens, and a request has up to 200").await;
     assert!(log.record().batches.is_empty());
     engine.handle().embed(vec![plain(&"b".repeat(100)); 2]).await.expect("just as much as there may be");

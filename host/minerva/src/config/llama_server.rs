@@ -17,13 +17,15 @@ enum Verdict {
     Ours(&'static str),
     /// How to sample where a request says nothing: the field of a request.
     Field(&'static str, Kind),
+    /// A variable of the chat template: with a text, but for the one that says to leave it alone.
+    Variable(&'static str, Kind, &'static str),
     /// It would change what is answered, and cannot be obeyed; with what to do instead.
     Refused(&'static str),
     /// Refused unless its value is this one, which is what is done anyway.
     Only(&'static str, &'static str),
 }
 
-use Verdict::{Field, Ignored, Only, Ours, Refused};
+use Verdict::{Field, Ignored, Only, Ours, Refused, Variable};
 
 /// What a field is written as.
 #[derive(Clone, Copy)]
@@ -36,6 +38,8 @@ enum Kind {
     Each,
     /// A switch, without a value.
     True,
+    /// A switch that says `on` or `off`.
+    OnOff,
 }
 
 const GRAMMAR: &str = "send it with the requests that it is for";
@@ -46,6 +50,7 @@ const ROPE: &str = "positions are as the model's file says";
 const PLACE: &str = "layers are placed by --n-gpu-layers alone";
 const FETCH: &str =
     "fetch the file first, and give it with --model, or the hub's with --model hf:OWNER/REPOSITORY";
+const TOOLS: &str = "tools are run by the client that asks with them";
 const ROUTER: &str = "several models are described in the file of settings";
 
 /// llama-server's flags, in the order of its help.
@@ -59,6 +64,8 @@ const FLAGS: &[(&[&str], Verdict)] = &[
         &["--cpu-strict", "--cpu-strict-batch", "--prio", "--prio-batch", "--poll", "--poll-batch", "--numa"],
         Ignored(1),
     ),
+    (&["-lm", "--load-mode", "-lzm", "--lazy-mode"], Ignored(1)),
+    (&["-bs", "--backend-sampling", "--reuse-port"], Ignored(0)),
     (&["--no-host", "--repack", "-nr", "--no-repack", "--check-tensors", "--perf", "--no-perf"], Ignored(0)),
     (&["-dio", "--direct-io", "-ndio", "--no-direct-io", "--op-offload", "--no-op-offload"], Ignored(0)),
     (&["-kvo", "--kv-offload", "-nkvo", "--no-kv-offload", "--warmup", "--no-warmup"], Ignored(0)),
@@ -68,6 +75,8 @@ const FLAGS: &[(&[&str], Verdict)] = &[
         &["-dev", "--device", "-ot", "--override-tensor", "-sm", "--split-mode", "-ts", "--tensor-split"],
         Refused(PLACE),
     ),
+    (&["-ncffn", "--n-cpu-ffn"], Refused(PLACE)),
+    (&["--kv-unified-per-slot"], Refused("say --kv-unified with --ctx-size and --parallel")),
     (&["-mg", "--main-gpu", "-cmoe", "--cpu-moe", "-ncmoe", "--n-cpu-moe", "--rpc"], Refused(PLACE)),
     // The model and its context.
     (&["--swa-full"], Ignored(0)),
@@ -111,10 +120,17 @@ const FLAGS: &[(&[&str], Verdict)] = &[
             "--log-prefix",
             "--log-timestamps",
             "--verbose-prompt",
+            "--log-jsonl",
+            "--no-log-jsonl",
+            "--no-log-prefix",
+            "--no-log-timestamps",
         ],
         Ignored(0),
     ),
-    (&["--log-file", "--log-colors", "-lv", "--verbosity", "--log-verbosity"], Ignored(1)),
+    (
+        &["--log-prompts-dir", "--log-file", "--log-colors", "-lv", "--verbosity", "--log-verbosity"],
+        Ignored(1),
+    ),
     // How to sample.
     (&["-n", "--predict", "--n-predict"], Field("n_predict", Kind::Number)),
     (&["-s", "--seed"], Field("seed", Kind::Number)),
@@ -140,6 +156,8 @@ const FLAGS: &[(&[&str], Verdict)] = &[
     (&["--dry-sequence-breaker"], Field("dry_sequence_breakers", Kind::Each)),
     (&["--dynatemp-range"], Field("dynatemp_range", Kind::Number)),
     (&["--dynatemp-exp"], Field("dynatemp_exponent", Kind::Number)),
+    (&["--adaptive-target"], Only("-1", "there is no adaptive-p")),
+    (&["--adaptive-decay"], Ignored(1)),
     (&["--mirostat"], Field("mirostat", Kind::Number)),
     (&["--mirostat-lr"], Field("mirostat_eta", Kind::Number)),
     (&["--mirostat-ent"], Field("mirostat_tau", Kind::Number)),
@@ -170,6 +188,10 @@ const FLAGS: &[(&[&str], Verdict)] = &[
             "--no-escape",
             "--no-kv-unified",
             "-no-kvu",
+            "--cache-idle-slots",
+            "--no-cache-idle-slots",
+            "--no-skip-chat-parsing",
+            "--reasoning-preserve",
         ],
         Ignored(0),
     ),
@@ -180,6 +202,8 @@ const FLAGS: &[(&[&str], Verdict)] = &[
             "--swa-checkpoints",
             "-cpent",
             "--checkpoint-every-n-tokens",
+            "-cms",
+            "--checkpoint-min-step",
             "--cache-reuse",
         ],
         Ignored(1),
@@ -188,16 +212,28 @@ const FLAGS: &[(&[&str], Verdict)] = &[
         &["-sps", "--slot-prompt-similarity", "--threads-http", "--webui-config", "--webui-config-file"],
         Ignored(1),
     ),
+    (&["--ui-config", "--ui-config-file", "--tags", "--reasoning-budget-message"], Ignored(1)),
     (&["--context-shift"], Field("context_shift", Kind::True)),
-    (&["--no-context-shift", "--no-slots", "--no-mmproj", "--no-mmproj-auto"], Ignored(0)),
+    (&["--no-context-shift", "--no-mmproj", "--no-mmproj-auto"], Ignored(0)),
     (&["-nocb", "--no-cont-batching"], Ignored(0)),
-    (&["--no-jinja"], Refused("chat templates are Jinja")),
     (&["-sp", "--special"], Refused("special tokens are never text")),
     (&["--spm-infill"], Refused("the prefix comes first")),
     (&["--prefill-assistant"], Ignored(0)),
     (&["--no-prefill-assistant"], Refused("send `continue_final_message` as false")),
     (&["--reasoning-budget"], Only("-1", "take the plugin thinking-budget")),
-    (&["--chat-template-kwargs"], Refused("send `chat_template_kwargs` with the requests")),
+    (&["-rea", "--reasoning"], Variable("enable_thinking", Kind::OnOff, "auto")),
+    (&["--reasoning-effort"], Variable("reasoning_effort", Kind::Text, "default")),
+    (
+        &["--no-reasoning-preserve"],
+        Refused("what was thought goes to the template, which leaves it out or not"),
+    ),
+    (&["--skip-chat-parsing"], Refused("send `reasoning_format` as none, and no tools")),
+    (&["--embd-normalize"], Only("2", "send `embd_normalize` with the requests")),
+    (&["--cors-methods", "--cors-headers"], Refused("pages that may ask may send what the API takes")),
+    (&["--cors-credentials", "--no-cors-credentials"], Ignored(0)),
+    (&["--tools", "--tools-runtime", "--mcp-servers-config", "--mcp-servers-json"], Refused(TOOLS)),
+    (&["-ag", "--agent", "--ui-mcp-proxy", "--webui-mcp-proxy"], Refused(TOOLS)),
+    (&["-no-ag", "--no-agent", "--no-ui-mcp-proxy", "--no-webui-mcp-proxy"], Ignored(0)),
     (&["--path", "--api-prefix", "--media-path"], Refused("only the API is served, and at the root")),
     (
         &[
@@ -211,16 +247,34 @@ const FLAGS: &[(&[&str], Verdict)] = &[
         ],
         Refused(MEDIA),
     ),
+    (&["-mmdev", "--mmproj-device", "--mtmd-batch-max-tokens"], Refused(MEDIA)),
+    (&["--video-ffmpeg-dir", "--video-fps", "--video-timestamp-interval"], Refused(MEDIA)),
     (&["-mv", "--model-vocoder", "--tts-use-guide-tokens"], Refused(MEDIA)),
     (&["--mmproj-offload", "--no-mmproj-offload"], Ignored(0)),
-    (
-        &["--models-dir", "--models-preset", "--models-max", "--models-autoload", "--no-models-autoload"],
-        Refused(ROUTER),
-    ),
-    (&["--sleep-idle-seconds"], Only("-1", "the model stays loaded")),
+    (&["--models-preset", "--models-autoload", "--no-models-autoload"], Refused(ROUTER)),
     (&["--no-sleep-idle"], Ignored(0)),
     // A second model that guesses: without one, how it would guess is no matter.
     (&["-md", "--model-draft", "-hfd", "--hf-repo-draft", "--spec-type", "--spec-default"], Refused(DRAFT)),
+    (
+        &["--spec-draft-model", "-hfrd", "--spec-draft-hf", "--spec-synth-len", "--spec-synth-rates"],
+        Refused(DRAFT),
+    ),
+    (&["-lcs", "--lookup-cache-static", "-lcd", "--lookup-cache-dynamic"], Refused(DRAFT)),
+    (
+        &[
+            "--spec-draft-n-max",
+            "--spec-draft-n-min",
+            "--spec-draft-p-min",
+            "--spec-draft-p-split",
+            "--spec-draft-ngl",
+            "--spec-draft-device",
+            "--spec-draft-threads",
+            "--spec-draft-threads-batch",
+            "--spec-draft-type-k",
+            "--spec-draft-type-v",
+        ],
+        Ignored(1),
+    ),
     (
         &[
             "--draft",
@@ -273,7 +327,7 @@ pub(crate) fn translate(
     takes_value: &HashSet<String>,
 ) -> Result<Translated, String> {
     let mut translated = Translated::default();
-    let mut fields = Map::new();
+    let (mut fields, mut variables) = (Map::new(), Map::new());
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         let Some(text) = argument.to_str().filter(|text| text.starts_with('-')) else {
@@ -284,10 +338,18 @@ pub(crate) fn translate(
             Some((flag, value)) if flag.starts_with("--") => (flag, Some(value.to_owned())),
             _ => (text, None),
         };
-        let verdict = FLAGS.iter().find(|(names, _)| names.contains(&flag)).map(|(_, verdict)| *verdict);
+        // llama-server takes either stroke in long flags.
+        let flag = &flag.replace('_', "-");
+        let verdict =
+            FLAGS.iter().find(|(names, _)| names.contains(&flag.as_str())).map(|(_, verdict)| *verdict);
         let Some(verdict) = verdict.filter(|_| !own.contains(flag)) else {
             let has_value = given.is_none() && takes_value.contains(flag);
-            translated.arguments.push(argument);
+            let spelt = if own.contains(flag) {
+                given.map_or(flag.into(), |value| format!("{flag}={value}").into())
+            } else {
+                argument
+            };
+            translated.arguments.push(spelt);
             // The value of a flag of ours may look like a flag of theirs.
             if has_value {
                 translated.arguments.extend(arguments.next());
@@ -317,6 +379,12 @@ pub(crate) fn translate(
                 }
             }
             Field(field, kind) => set(&mut fields, field, kind, &flag, value)?,
+            Variable(name, kind, unset) => {
+                let said = value()?;
+                if said != unset {
+                    set(&mut variables, name, kind, &flag, || Ok(said.clone()))?;
+                }
+            }
             Refused(instead) => {
                 return Err(format!("{flag} is llama-server's, and cannot be obeyed here: {instead}"));
             }
@@ -333,6 +401,10 @@ pub(crate) fn translate(
     if !fields.is_empty() {
         translated.arguments.extend(["--sampling".into(), Value::Object(fields).to_string().into()]);
     }
+    if !variables.is_empty() {
+        let variables = Value::Object(variables).to_string();
+        translated.arguments.extend(["--chat-template-kwargs".into(), variables.into()]);
+    }
     Ok(translated)
 }
 
@@ -346,6 +418,11 @@ fn set(
 ) -> Result<(), String> {
     let value = match kind {
         Kind::True => Value::from(true),
+        Kind::OnOff => match value()?.as_str() {
+            "on" => Value::from(true),
+            "off" => Value::from(false),
+            other => return Err(format!("{flag} must be on, off or auto, not {other}")),
+        },
         Kind::Text => Value::from(value()?),
         Kind::Names => value()?.split(';').map(str::trim).filter(|name| !name.is_empty()).collect(),
         Kind::Number => {
@@ -402,6 +479,9 @@ mod tests {
             r#"--sampling {"dry_sequence_breakers":["x"]}"#,
             "",
         ),
+        ("--reasoning off -rea auto", r#"--chat-template-kwargs {"enable_thinking":false}"#, ""),
+        ("--reasoning-effort low", r#"--chat-template-kwargs {"reasoning_effort":"low"}"#, ""),
+        ("--kv_unified --backend_sampling", "--kv-unified", "--backend-sampling"),
         ("--context-shift --keep 4", r#"--sampling {"context_shift":true,"n_keep":4}"#, ""),
         ("--reasoning-budget -1 --draft-max=4 --jinja", "", "--reasoning-budget --draft-max --jinja"),
         (
@@ -421,6 +501,9 @@ mod tests {
         ("-hf a/b", "fetch the file first"),
         ("--override-kv a=b", "--override-kv"),
         ("--grammar x", "send it with the requests"),
+        ("--reasoning maybe", "--reasoning must be on, off or auto, not maybe"),
+        ("--adaptive-target 0.5", "--adaptive-target 0.5"),
+        ("--tools all", "--tools"),
         ("--temp hot", "--temp must be a number, not hot"),
         ("--temp", "--temp needs a value"),
         ("--numa", "--numa needs a value"),

@@ -307,7 +307,9 @@ fn translate(typed: Vec<OsString>) -> Result<Translated, String> {
         let hidden = argument.get_all_aliases().unwrap_or_default().into_iter();
         let names = long.chain(hidden).map(|name| format!("--{name}"));
         let names: Vec<String> = names.chain(argument.get_short().map(|short| format!("-{short}"))).collect();
-        if argument.get_action().takes_values() {
+        // A switch may come as --switch=off, and takes nothing from what follows it.
+        let may_stand_alone = argument.get_num_args().is_some_and(|count| count.min_values() == 0);
+        if argument.get_action().takes_values() && !may_stand_alone {
             takes_value.extend(names.iter().cloned());
         }
         own.extend(names);
@@ -366,6 +368,9 @@ mod tests {
         assert_eq!(arguments.served.sampling_fields, [r#"{"typical_p":0.9}"#]);
         assert_eq!(serve.ignored, ["--no-warmup"]);
         assert!(translated("minerva --lora x").is_err());
+        let switches =
+            translated("minerva --embedding --no-warmup --kv-unified --temp 0").expect("it is obeyed");
+        assert_eq!(switches.ignored, ["--no-warmup"]);
         let run = translated("minerva run --temp 0 hello").expect("its own flag");
         assert_eq!(run.arguments.join(std::ffi::OsStr::new(" ")), "minerva run --temp 0 hello");
     }

@@ -144,6 +144,10 @@ pub(crate) struct ModelArguments {
     /// A Jinja chat template instead of the model's own
     #[arg(long, env = "MINERVA_CHAT_TEMPLATE", value_name = "JINJA", conflicts_with = "chat_template_file")]
     pub chat_template: Option<String>,
+    /// Make prompts by the chat template of llama.cpp's own that the model's is recognised as, or that --chat-template
+    /// names (chatml, llama3, …), instead of by Jinja; tools need Jinja
+    #[arg(long, env = "MINERVA_NO_JINJA")]
+    pub no_jinja: bool,
     /// How the model writes calls of tools (hermes, llama3, mistral, …) [default: as its chat template tells]
     #[arg(long, env = "MINERVA_TOOL_CALL_PARSER", value_name = "NAME")]
     pub tool_call_parser: Option<String>,
@@ -287,6 +291,7 @@ impl ModelArguments {
         let dialect = self.tool_call_parser.clone();
         model = model.engine(|engine| {
             engine.chat_template = template;
+            engine.jinja = !self.no_jinja;
             engine.dialect = dialect;
             engine.prefill_share = self.prefill_share;
             engine.prefill_burst = self.prefill_burst;

@@ -47,9 +47,18 @@ pub(crate) struct OperationArguments {
     /// Its private key in PEM
     #[arg(long, env = "MINERVA_SSL_KEY_FILE", value_name = "FILE", requires = "ssl_cert_file")]
     pub ssl_key_file: Option<PathBuf>,
-    /// Lets web pages of an origin ask (https://example.org; * is all); may be repeated
-    #[arg(long, env = "MINERVA_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    /// Lets web pages of an origin ask (https://example.org; * is all, localhost what this machine serves); may be repeated
+    #[arg(
+        long,
+        alias = "cors-origins",
+        env = "MINERVA_CORS_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
     pub cors_origin: Vec<String>,
+    /// Do not tell at `GET /slots` what each sequence is used for
+    #[arg(long, env = "MINERVA_NO_SLOTS")]
+    pub no_slots: bool,
     /// A folder that `POST /slots/{id}?action=save` and `restore` keep what slots hold in; without one they are off
     #[arg(long, env = "LLAMA_ARG_SLOT_SAVE_PATH", value_name = "DIR")]
     pub slot_save_path: Option<PathBuf>,
@@ -88,12 +97,13 @@ impl OperationArguments {
             ..options.connections
         };
         options.cors = Cors::new(self.cors_origin.iter().map(String::as_str)).map_err(|origin| {
-            anyhow!("--cors-origin '{origin}' is no origin; it is a scheme and a host, as https://example.org, or *")
+            anyhow!("--cors-origin '{origin}' is no origin; it is a scheme and a host, as https://example.org, or *, or localhost alone")
         })?;
         if let Some(folder) = &self.slot_save_path {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("--slot-save-path {}", folder.display()))?;
         }
+        options.shows_slots = !self.no_slots;
         options.slot_save_path.clone_from(&self.slot_save_path);
         options.slot_file_bytes_max = self.slot_file_limit;
         options.metrics_compat = self.metrics_compat.map(|Compat::Vllm| MetricsCompat::Vllm);

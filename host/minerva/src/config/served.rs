@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use minerva::engine::request::{Params, ReasoningFormat};
 use minerva::{Model, Spec};
 use minerva_server::{Defaults, PluginChoice, PluginChoices};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Model")]
@@ -18,6 +18,9 @@ pub(crate) struct ServedArguments {
     /// Where thinking goes where a request says nothing: apart, or into the text (none)
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
     pub reasoning_format: Reasoning,
+    /// Variables of the chat template where a request says nothing, as JSON ({"enable_thinking": false}); may be repeated
+    #[arg(long, value_name = "JSON")]
+    pub chat_template_kwargs: Vec<String>,
     /// Load the model at the start, not when it is first asked for; a model given by --model always is
     #[arg(long)]
     pub preload: bool,
@@ -109,7 +112,14 @@ impl ServedArguments {
             minerva_server::sample(&mut params, fields).map_err(|error| anyhow!("--sampling: {error}"))?;
         }
         self.sampling.apply(&mut params);
-        Ok(Defaults { params, reasoning: self.reasoning_format.into(), plugins: self.sampling.plugins()? })
+        let mut template_variables = Map::new();
+        for variables in &self.chat_template_kwargs {
+            let more: Map<String, Value> = serde_json::from_str(variables)
+                .with_context(|| format!("--chat-template-kwargs must be a JSON object, not {variables}"))?;
+            template_variables.extend(more);
+        }
+        let reasoning = self.reasoning_format.into();
+        Ok(Defaults { params, reasoning, template_variables, plugins: self.sampling.plugins()? })
     }
 
     /// How the model is served that is called `name` where it has no alias.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use minerva_engine::plugin::OnFault;
 use minerva_engine::request::{Params, ReasoningFormat};
 use minerva_engine::{Engine, Handle};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Why a source could not load.
 pub type SourceError = Box<dyn std::error::Error + Send + Sync>;
@@ -95,6 +95,8 @@ pub struct Defaults {
     pub params: Params,
     /// How thinking is told.
     pub reasoning: ReasoningFormat,
+    /// Variables of the chat template. A request's own go over them.
+    pub template_variables: Map<String, Value>,
     /// Which plugins to use. A request that names plugins of a kind replaces all of that kind.
     pub plugins: PluginChoices,
 }

@@ -171,7 +171,8 @@ impl Body {
                 choice.into_choice()?.among(tools, several)?
             }
         };
-        let mut variables = self.chat_template_kwargs.unwrap_or_default();
+        let mut variables = model.defaults.template_variables.clone();
+        variables.extend(self.chat_template_kwargs.unwrap_or_default());
         match self.thinking.as_ref().map(|thinking| thinking.0.r#type.as_str()) {
             None => {}
             Some("enabled" | "adaptive") => {
@@ -190,7 +191,10 @@ impl Body {
             messages.last().is_some_and(|last| last.role == "assistant" && last.tool_calls.is_empty());
         let template_variables = if variables.is_empty() { Value::Null } else { Value::Object(variables) };
         let reasoning = model.defaults.reasoning;
-        Ok((Chat { messages, tools, template_variables, continue_last, reasoning }, calls))
+        let no_generation_prompt = false;
+        let chat =
+            Chat { messages, tools, template_variables, continue_last, no_generation_prompt, reasoning };
+        Ok((chat, calls))
     }
 }
 

@@ -82,8 +82,9 @@ pub(crate) async fn create(
     RawBody(body): RawBody,
 ) -> Result<Response, Failure> {
     let text = json::text(&body)?;
-    let Prompt { prompt: Prompts(inputs) } = json::read(text)?;
+    let Prompt { prompt } = json::read(text)?;
     let prepared = common::prepare(&shared.app, text, "prompt").await?;
+    let inputs = prompt.into_inputs(&prepared.model.handle, &prepared.origin).await?;
     let body: Body = json::read(text)?;
     body.answer(&shared, prepared, inputs, &request_id, admission).await
 }
@@ -109,7 +110,14 @@ impl Body {
         let grammar =
             prepared.grammar.as_ref().map_or_else(String::new, |grammar| grammar.source.to_string());
         let choices = prepared.submit(request_id, &admission, inputs, count).await?;
-        let settings = Settings::new(&prepared.params, choices.seed(), prepared.is_stream, n_probs, &grammar);
+        let settings = Settings::new(
+            &prepared.params,
+            choices.seed(),
+            prepared.is_stream,
+            n_probs,
+            &grammar,
+            vocabulary.as_ref(),
+        );
         let shape = Shape {
             vocabulary,
             n_probs,

@@ -59,7 +59,10 @@ pub(crate) async fn create(
     let text = json::text(&body)?;
     let Body { input_prefix, input_suffix, input_extra, prompt } = json::read(text)?;
     let prepared = common::prepare(&shared.app, text, "input_prefix").await?;
-    let beginning = prompt.map(beginning).transpose()?;
+    let beginning = match prompt {
+        Some(prompt) => Some(beginning(prompt.into_inputs(&prepared.model.handle, &prepared.origin).await?)?),
+        None => None,
+    };
     let extra = |Object(extra): Object<WireExtra>| Extra {
         filename: extra.filename.unwrap_or_else(|| "tmp".to_owned()),
         text: extra.text,
@@ -103,7 +106,7 @@ pub(crate) async fn tokens(
     tokens.map_err(|error| origin.failure(error))
 }
 
-fn beginning(Prompts(mut inputs): Prompts) -> Result<Input, Failure> {
+fn beginning(mut inputs: Vec<Input>) -> Result<Input, Failure> {
     match (inputs.pop(), inputs.is_empty()) {
         (Some(input), true) => Ok(input),
         _ => Err(Failure::invalid("prompt", "`prompt` must be one text here, or one array of tokens")),

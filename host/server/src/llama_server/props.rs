@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::settings::Settings;
-use crate::app::{Models, ServedModel};
+use crate::app::{Models, Options, ServedModel};
 use crate::failure::Failure;
 use crate::openai::summary::FINGERPRINT;
 use crate::openapi::{Operation, Schemas};
@@ -26,7 +26,7 @@ pub(crate) struct Props {
     default_generation_settings: Defaults,
     total_slots: u32,
     model_alias: String,
-    /// The model's name: where its file lies is nobody's business.
+    /// The file's name: where it lies is nobody's business.
     model_path: String,
     modalities: Modalities,
     chat_template: String,
@@ -82,12 +82,13 @@ pub(crate) fn describe_slots(schemas: &mut Schemas<'_>) -> Operation {
         .asked("model", false, "Which model, where several are served.")
         .asked("fail_on_no_slot", false, "Whether the answer is a 503 where none is free.")
         .answers(schemas.answer::<Vec<Slot>>())
-        .fails(&[400, 404, 503])
+        .fails(&[400, 404, 501, 503])
 }
 
 /// Says what the server is.
 pub(crate) async fn props(
     State(models): State<Models>,
+    State(options): State<Options>,
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Props>, Failure> {
     let which = read(which)?;
@@ -102,13 +103,13 @@ pub(crate) async fn props(
         default_generation_settings: defaults(&model),
         total_slots: info.slots,
         model_alias: model.id.clone(),
-        model_path: info.name.clone(),
+        model_path: info.file.clone(),
         modalities: Modalities { vision: false, audio: false },
         chat_template: handle.chat_template().to_owned(),
         bos_token: text(Special::Bos),
         eos_token: text(Special::Eos),
         build_info: FINGERPRINT,
-        endpoint_slots: true,
+        endpoint_slots: options.shows_slots,
         endpoint_props: false,
         endpoint_metrics: true,
     }))
@@ -122,15 +123,21 @@ fn read(which: Result<Query<Which>, QueryRejection>) -> Result<Which, Failure> {
 fn defaults(model: &ServedModel) -> Defaults {
     let params = &model.defaults.params;
     // A seed is drawn for each request: as in llama-server, the largest of 32 bits says so.
-    let params = Settings::new(params, params.seed.unwrap_or(u32::MAX.into()), false, 0, "");
+    let vocabulary = model.handle.vocabulary();
+    let seed = params.seed.unwrap_or(u32::MAX.into());
+    let params = Settings::new(params, seed, false, 0, "", vocabulary.as_ref());
     Defaults { params, n_ctx: model.handle.info().context }
 }
 
 /// Says what each sequence is used for.
 pub(crate) async fn slots(
     State(models): State<Models>,
+    State(options): State<Options>,
     which: Result<Query<Which>, QueryRejection>,
 ) -> Result<Json<Vec<Slot>>, Failure> {
+    if !options.shows_slots {
+        return Err(Failure::not_supported("this server does not tell what its slots do (--no-slots)"));
+    }
     let which = read(which)?;
     let model = models.choose(which.model.as_deref()).await?;
     let n_ctx = model.handle.info().context;

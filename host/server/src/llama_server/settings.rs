@@ -1,7 +1,7 @@
 //! How text is sampled, under llama-server's names: what it is told in a completion, and what holds where a request
 //! says nothing.
 
-use minerva_engine::model::Token;
+use minerva_engine::model::{Token, Vocabulary};
 use minerva_engine::request::{MirostatVersion, Params};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -35,6 +35,9 @@ pub(crate) struct Settings {
     mirostat: u8,
     mirostat_tau: f32,
     mirostat_eta: f32,
+    /// Less than 0: off.
+    adaptive_target: f32,
+    adaptive_decay: f32,
     stop: Vec<String>,
     n_keep: i64,
     n_discard: u32,
@@ -52,13 +55,27 @@ pub(crate) struct Settings {
 #[schemars(rename = "TokenBias")]
 struct Bias {
     token: Token,
-    /// −100 for a ban: JSON has no infinity.
-    bias: f32,
+    /// Null for a ban, as in llama-server: JSON has no infinity.
+    bias: Option<f32>,
 }
 
 impl Settings {
     /// Of a request; `seed` is the one that was drawn where none was asked for.
-    pub(crate) fn new(params: &Params, seed: u64, stream: bool, n_probs: u32, grammar: &str) -> Self {
+    pub(crate) fn new(
+        params: &Params,
+        seed: u64,
+        stream: bool,
+        n_probs: u32,
+        grammar: &str,
+        vocabulary: &dyn Vocabulary,
+    ) -> Self {
+        // As in llama-server: what ends an answer shows as banned where nothing may.
+        let ends = (0..vocabulary.size()).filter(|token| params.ignore_end && vocabulary.is_end(*token));
+        let ends = ends.map(|token| Bias { token, bias: None });
+        let biases = params
+            .logit_bias
+            .iter()
+            .map(|&(token, bias)| Bias { token, bias: bias.is_finite().then_some(bias) });
         let limit = params.max_tokens.map_or(-1, i64::from);
         let mirostat = params.mirostat;
         let shift = params.context_shift.unwrap_or_default();
@@ -91,17 +108,15 @@ impl Settings {
             }),
             mirostat_tau: mirostat.map_or(5.0, |mirostat| mirostat.tau),
             mirostat_eta: mirostat.map_or(0.1, |mirostat| mirostat.eta),
+            adaptive_target: -1.0,
+            adaptive_decay: 0.9,
             stop: params.stop.clone(),
             // The context is never shifted: an answer ends where it is full.
             n_keep: shift.keep.map_or(-1, i64::from),
             n_discard: shift.discard,
             ignore_eos: params.ignore_end,
             stream,
-            logit_bias: params
-                .logit_bias
-                .iter()
-                .map(|&(token, bias)| Bias { token, bias: bias.max(-100.0) })
-                .collect(),
+            logit_bias: biases.chain(ends).collect(),
             n_probs,
             min_keep: params.min_keep,
             grammar: grammar.to_owned(),

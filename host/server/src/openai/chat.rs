@@ -5,7 +5,7 @@ use axum::response::Response;
 use axum::{Extension, Json, response::IntoResponse};
 use minerva_engine::request::{Chat, Grammar, Input, ReasoningFormat};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::chat_answers::{Answers, Completion};
@@ -50,6 +50,8 @@ struct Body {
     reasoning_format: Option<String>,
     /// Whether an assistant's message at the end is the beginning of the answer. True unless it is said.
     continue_final_message: Option<bool>,
+    /// Whether the prompt begins the answer. True unless it is said; not together with a `continue_final_message` that is.
+    add_generation_prompt: Option<bool>,
 }
 
 /// What the document says of it.
@@ -127,6 +129,37 @@ pub(crate) async fn answer(
     Ok(Json(answers.into_completion(head)).into_response())
 }
 
+/// The tokens of a prompt.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChatTokenCount")]
+pub(crate) struct TokenCount {
+    input_tokens: usize,
+}
+
+/// What the document says of counting.
+pub(crate) fn describe_count(schemas: &mut Schemas<'_>) -> Operation {
+    let example = json!({"messages": [{"role": "user", "content": "What is a plugin?"}]});
+    Operation::new("chat", "Counts the tokens of a conversation's prompt, as llama-server does")
+        .takes(request(schemas), example)
+        .answers(schemas.answer::<TokenCount>())
+        .runs_a_model()
+}
+
+/// Counts the tokens of a conversation's prompt, by the model's own template.
+pub(crate) async fn count_tokens(
+    State(shared): State<Shared>,
+    _admission: Admission,
+    RawBody(body): RawBody,
+) -> Result<Json<TokenCount>, Failure> {
+    let text = json::text(&body)?;
+    let prepared = common::prepare(&shared.app, text, "messages").await?;
+    prepared.count(1)?;
+    let chat = conversation(text, &prepared.model)?;
+    let tokens = prepared.model.handle.tokenise(chat).await;
+    let tokens = tokens.map_err(|error| prepared.origin.failure(error))?;
+    Ok(Json(TokenCount { input_tokens: tokens.len() }))
+}
+
 /// The conversation in a body, for those that only want its prompt.
 pub(crate) fn conversation(text: &str, model: &ServedModel) -> Result<Chat, Failure> {
     let body: Body = json::read(text)?;
@@ -158,19 +191,36 @@ impl Body {
         }
         let mut messages = message::messages(self.messages)?;
         message::rename_developer(&mut messages, model);
-        let mut variables = self.chat_template_kwargs.unwrap_or_default();
+        let mut variables = model.defaults.template_variables.clone();
+        variables.extend(self.chat_template_kwargs.unwrap_or_default());
         if let Some(effort) = self.reasoning_effort {
             variables.entry("reasoning_effort").or_insert(Value::String(effort));
         }
         let template_variables = if variables.is_empty() { Value::Null } else { Value::Object(variables) };
+        if self.add_generation_prompt == Some(true) && self.continue_final_message == Some(true) {
+            let message = "`add_generation_prompt` and `continue_final_message` cannot both be true: an answer is \
+                           begun anew, or gone on with";
+            return Err(Failure::invalid("continue_final_message", message));
+        }
         // As llama-server: an assistant's message at the end is the beginning of the answer.
         let continue_last = self.continue_final_message.unwrap_or(true)
             && messages.last().is_some_and(|last| last.role == "assistant" && last.tool_calls.is_empty());
+        if continue_last
+            && let [.., before, _] = messages.as_slice()
+            && before.role == "assistant"
+        {
+            let message = "`messages` ends with two of the assistant's, and only one can be gone on with; join them, or \
+                           send `continue_final_message` as false";
+            return Err(Failure::invalid("messages", message));
+        }
+        let no_generation_prompt = self.add_generation_prompt == Some(false);
         let reasoning = match self.reasoning_format.as_deref() {
             None => model.defaults.reasoning,
             Some(name) => reasoning_format(name)?,
         };
-        Ok((Chat { messages, tools, template_variables, continue_last, reasoning }, calls))
+        let chat =
+            Chat { messages, tools, template_variables, continue_last, no_generation_prompt, reasoning };
+        Ok((chat, calls))
     }
 }
 

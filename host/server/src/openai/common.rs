@@ -90,7 +90,7 @@ pub(crate) async fn prepare(app: &App, text: &str, input: &'static str) -> Resul
     let body: Body = json::read(text)?;
     let model = app.models.choose(body.model.as_deref()).await?;
     let mut params = model.defaults.params.clone();
-    json::read::<sampling::Body>(text)?.apply(&mut params, model.handle.info().vocabulary_size)?;
+    json::read::<sampling::Body>(text)?.apply(&mut params, Some(model.handle.vocabulary().as_ref()))?;
     params.cache_prompt = body.cache_prompt.unwrap_or(params.cache_prompt);
     let mut origin = Origin { input, plugins: Vec::new() };
     let choice = json::read::<choice::Body>(text)?;

@@ -59,9 +59,9 @@ pub(crate) async fn create(
     let body: Body = json::read(text)?;
     let mut prepared = common::prepare(&shared.app, text, "prompt").await?;
     prepared.params.logprobs = body.logprobs()?;
-    let inputs = body.prompt.0.as_slice();
-    let count = prepared.count(inputs.len())?;
+    let count = prepared.count(body.prompt.0.len())?;
     body.refuse_unsupported(count.per_prompt)?;
+    let inputs = body.prompt.into_inputs(&prepared.model.handle, &prepared.origin).await?;
     let vocabulary = prepared.model.handle.vocabulary();
     let has_echo = body.echo.unwrap_or(false);
     let echoes = if has_echo {
@@ -70,8 +70,8 @@ pub(crate) async fn create(
         Vec::new()
     };
     let inputs = match body.suffix.filter(|suffix| !suffix.is_empty()) {
-        None => body.prompt.0,
-        Some(suffix) => fill(&prepared, body.prompt.0, &suffix).await?,
+        None => inputs,
+        Some(suffix) => fill(&prepared, inputs, &suffix).await?,
     };
     let choices = prepared.submit(&request_id, &admission, inputs, count).await?;
 
@@ -106,13 +106,15 @@ impl Body {
 
     fn refuse_unsupported(&self, n: usize) -> Result<(), Failure> {
         if self.echo == Some(true) && self.logprobs.is_some() {
-            let message = "`logprobs` of an echoed prompt are not supported yet; ask for one or the other";
-            return Err(Failure::not_supported(message).param("echo"));
+            let message = "`echo` cannot be together with `logprobs`: there are none of a prompt; ask for one or the other";
+            return Err(Failure::invalid("echo", message));
         }
         match self.best_of {
             Some(best_of) if usize::try_from(best_of) != Ok(n) => {
-                let message = format!("`best_of` is supported only where it is what `n` is, here {n}");
-                Err(Failure::not_supported(message).param("best_of"))
+                let message = format!(
+                    "`best_of` can only be what `n` is, here {n}: answers are not chosen among; ask for more by `n`"
+                );
+                Err(Failure::invalid("best_of", message))
             }
             _ => Ok(()),
         }

@@ -14,12 +14,13 @@ use serde_json::{Value, json};
 
 use super::prompts::Prompts;
 use crate::admission::Admission;
-use crate::app::Models;
+use crate::app::{Models, ServedModel};
 use crate::body::RawBody;
 use crate::embedding::{self, Usage};
 use crate::failure::Failure;
 use crate::json;
 use crate::openapi::{Operation, Schemas};
+use crate::origin::Origin;
 
 /// The largest p of a p-norm: what is beyond is the largest number.
 const NORM_MAX: i64 = 64;
@@ -121,11 +122,12 @@ pub(crate) async fn create(
     if embeds.pooling == Pooling::None {
         let message = "this server makes an embedding for each token (--pooling none), which has no place in \
                        OpenAI's answer; ask at /embedding";
-        return Err(Failure::not_supported(message));
+        return Err(Failure::malformed(message));
     }
     let (norm, width) = (body.norm()?, body.width(embeds)?);
     let format = body.encoding_format.unwrap_or_default();
-    let rows = embedding::compute(&model, texts(body.input), "input", admission).await?;
+    let texts = texts(&model, body.input).await?;
+    let rows = embedding::compute(&model, texts, "input", admission).await?;
     let usage = Usage::of(&rows);
     let entry = |(index, Embedding { mut row, .. }): (usize, Embedding)| {
         row.truncate(width);
@@ -153,7 +155,8 @@ pub(crate) async fn native(
     let model = models.choose(body.model.as_deref()).await?;
     let embeds = embedding::embeds(&model)?;
     let norm = body.norm()?;
-    let rows = embedding::compute(&model, texts(body.input), "input", admission).await?;
+    let texts = texts(&model, body.input).await?;
+    let rows = embedding::compute(&model, texts, "input", admission).await?;
     let entry = |(index, Embedding { mut row, .. }): (usize, Embedding)| {
         // As llama-server: a text's one row is scaled, the rows of its tokens are not.
         if embeds.pooling != Pooling::None {
@@ -165,14 +168,16 @@ pub(crate) async fn native(
     Ok(Json(rows.into_iter().enumerate().map(entry).collect::<Vec<_>>()).into_response())
 }
 
-fn texts(Prompts(inputs): Prompts) -> Vec<Text> {
+async fn texts(model: &ServedModel, input: Prompts) -> Result<Vec<Text>, Failure> {
+    let origin = Origin { input: "input", plugins: Vec::new() };
+    let inputs = input.into_inputs(&model.handle, &origin).await?;
     let text = |input| match input {
         Input::Text(text) => Text::Plain(text),
         Input::Tokens(tokens) => Text::Tokens(tokens),
         // Prompts are no conversations.
         Input::Chat(_) => Text::Tokens(Vec::new()),
     };
-    inputs.into_iter().map(text).collect()
+    Ok(inputs.into_iter().map(text).collect())
 }
 
 impl Body {

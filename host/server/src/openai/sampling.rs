@@ -2,12 +2,12 @@
 
 use std::ops::RangeInclusive;
 
-use minerva_engine::model::Token;
+use minerva_engine::model::{Encode, Token, Vocabulary};
 use minerva_engine::request::{Dry, Mirostat, MirostatVersion, Params};
 use schemars::JsonSchema;
 use serde_json::{Map, Value};
 
-use super::sampling_values::{Biases, Seed, Stages, Stops};
+use super::sampling_values::{BIAS_TEXTS_BYTES_MAX, Biased, Biases, Seed, Stages, Stops};
 use crate::failure::Failure;
 use crate::json;
 use crate::nearest;
@@ -101,7 +101,7 @@ pub(crate) struct Body {
     frequency_penalty: Option<f32>,
     #[schemars(range(min = -2.0, max = 2.0))]
     presence_penalty: Option<f32>,
-    /// What is added to tokens' logits; -100 and `false` ban.
+    /// What is added to tokens' logits; -100 and `false` ban. Of a text, to those of all its tokens.
     logit_bias: Option<Biases>,
 
     /// The fewest tokens that typical-p, top-p, min-p and XTC leave.
@@ -139,6 +139,9 @@ pub(crate) struct Body {
     mirostat_tau: Option<f32>,
     #[schemars(range(min = 0.0, max = 1.0))]
     mirostat_eta: Option<f32>,
+    /// Only less than 0, which is off.
+    #[schemars(extend("exclusiveMaximum" = 0))]
+    adaptive_target: Option<f32>,
     /// The stages, in order: names, or a string of their letters.
     samplers: Option<Stages>,
     /// When the context is full, forget a part of it and go on.
@@ -153,7 +156,14 @@ pub(crate) struct Body {
 
 impl Body {
     /// Puts what the request says over what the model's defaults are.
-    pub(crate) fn apply(self, params: &mut Params, vocabulary_size: u32) -> Result<(), Failure> {
+    pub(crate) fn apply(
+        self,
+        params: &mut Params,
+        vocabulary: Option<&dyn Vocabulary>,
+    ) -> Result<(), Failure> {
+        if self.adaptive_target.is_some_and(|target| target >= 0.0) {
+            return Err(unsupported_field("adaptive_target"));
+        }
         self.apply_dry(&mut params.dry)?;
         self.apply_mirostat(params)?;
         self.apply_context_shift(params)?;
@@ -203,8 +213,7 @@ impl Body {
             params.samplers = stages;
         }
         if let Some(Biases(biases)) = self.logit_bias {
-            params.logit_bias =
-                biases.into_iter().map(|bias| checked(bias, vocabulary_size)).collect::<Result<_, _>>()?;
+            params.logit_bias = biased(biases, vocabulary)?;
         }
         Ok(())
     }
@@ -282,7 +291,7 @@ pub(crate) fn defaults(fields: &str, params: &mut Params) -> Result<(), Failure>
         let message = format!("there is no field `{}` about sampling{hint}", nearest::shown(name));
         return Err(Failure::invalid(name.as_str(), message));
     }
-    json::read::<Body>(fields)?.apply(params, 0)
+    json::read::<Body>(fields)?.apply(params, None)
 }
 
 /// What a field is told that would change the answer, if only this server could do it. Ignoring it would be a lie.
@@ -340,24 +349,84 @@ fn set_count(name: &str, value: Option<i64>, all: u32, param: &mut u32) -> Resul
     Ok(())
 }
 
-fn checked((token, bias): (i64, f32), vocabulary_size: u32) -> Result<(Token, f32), Failure> {
+/// Biases by token. A text stands for all of its tokens, as in llama-server.
+fn biased(
+    biases: Vec<(Biased, f32)>,
+    vocabulary: Option<&dyn Vocabulary>,
+) -> Result<Vec<(Token, f32)>, Failure> {
     let invalid = |message| Failure::invalid("logit_bias", message);
-    let in_vocabulary = u32::try_from(token).ok().filter(|token| *token < vocabulary_size);
-    let token = in_vocabulary.ok_or_else(|| {
-        let last = vocabulary_size.saturating_sub(1);
-        invalid(format!("`logit_bias` names token {token}, and the model's tokens are 0 to {last}"))
-    })?;
+    let (mut checked_biases, mut bytes) = (Vec::with_capacity(biases.len()), 0);
+    for (biased, bias) in biases {
+        let size = vocabulary.map_or(0, Vocabulary::size);
+        match (biased, vocabulary) {
+            (Biased::Token(token), _) => {
+                checked_biases
+                    .push((in_vocabulary(token, size)?, strength(bias, &format!("token {token}"))?));
+            }
+            (Biased::Text(text), Some(vocabulary)) => {
+                // Also of one that has no tokens.
+                let bias = strength(bias, &format!("`{}`", nearest::shown(&text)))?;
+                bytes += text.len();
+                if bytes > BIAS_TEXTS_BYTES_MAX {
+                    let message =
+                        format!("the texts of `logit_bias` have more than {BIAS_TEXTS_BYTES_MAX} bytes");
+                    return Err(invalid(message));
+                }
+                let how = Encode { add_special: false, parse_special: false };
+                let tokens = vocabulary.encode(&text, how).map_err(|error| invalid(error.to_string()))?;
+                checked_biases.extend(tokens.into_iter().map(|token| (token, bias)));
+            }
+            (Biased::Text(_), None) => {
+                return Err(invalid("`logit_bias` names a text, and there is no model to read it".into()));
+            }
+        }
+    }
+    Ok(checked_biases)
+}
+
+fn in_vocabulary(token: i64, size: u32) -> Result<Token, Failure> {
+    let token_there = u32::try_from(token).ok().filter(|token| *token < size);
+    token_there.ok_or_else(|| {
+        let last = size.saturating_sub(1);
+        let message = format!("`logit_bias` names token {token}, and the model's tokens are 0 to {last}");
+        Failure::invalid("logit_bias", message)
+    })
+}
+
+/// A bias within its range; `of` is what it is for.
+fn strength(bias: f32, of: &str) -> Result<f32, Failure> {
     match bias {
         // OpenAI's lowest bias and llama-server's `false` ban.
-        _ if bias == f32::NEG_INFINITY || bias == -100.0 => Ok((token, f32::NEG_INFINITY)),
-        _ if (-100.0..=100.0).contains(&bias) => Ok((token, bias)),
-        _ => Err(invalid(format!("`logit_bias` of token {token} must be from -100 to 100, not {bias}"))),
+        _ if bias == f32::NEG_INFINITY || bias == -100.0 => Ok(f32::NEG_INFINITY),
+        _ if (-100.0..=100.0).contains(&bias) => Ok(bias),
+        _ => {
+            let message = format!("`logit_bias` of {of} must be from -100 to 100, not {bias}");
+            Err(Failure::invalid("logit_bias", message))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use minerva_engine::fake::ByteVocabulary;
+
     use super::*;
+
+    #[test]
+    fn the_texts_that_biases_are_for_have_a_limit() {
+        let vocabulary = ByteVocabulary::new();
+        let of = |bytes: usize| {
+            let biases = vec![(Biased::Text("a".repeat(bytes)), 1.0), (Biased::Token(3), -100.0)];
+            biased(biases, Some(&vocabulary))
+        };
+        let most = of(BIAS_TEXTS_BYTES_MAX).unwrap();
+        assert_eq!(most.len(), BIAS_TEXTS_BYTES_MAX + 1);
+        assert_eq!((most[0], most[BIAS_TEXTS_BYTES_MAX]), ((97, 1.0), (3, f32::NEG_INFINITY)));
+        let refused = of(BIAS_TEXTS_BYTES_MAX + 1).expect_err("it is too much");
+        assert!(refused.message().contains("more than 65536 bytes"), "{}", refused.message());
+        // A text without tokens has a bias to be checked all the same.
+        assert!(biased(vec![(Biased::Text(String::new()), -101.0)], Some(&vocabulary)).is_err());
+    }
 
     #[test]
     fn a_server_has_defaults_for_every_field_that_is_listed_and_no_other() {

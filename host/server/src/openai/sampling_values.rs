@@ -190,8 +190,18 @@ impl<'de> Deserialize<'de> for Seed {
     }
 }
 
-/// Biases of tokens: OpenAI's object of token to number, or llama-server's array of pairs, in which `false` bans.
-pub(super) struct Biases(pub(super) Vec<(i64, f32)>);
+/// The most bytes of all texts that biases are for.
+pub(super) const BIAS_TEXTS_BYTES_MAX: usize = 1 << 16;
+
+/// Biases of tokens: OpenAI's object of token to number, or llama-server's array of pairs, in which `false` bans. In both
+/// llama-server takes texts too, which stand for their tokens.
+pub(super) struct Biases(pub(super) Vec<(Biased, f32)>);
+
+/// What a bias is for.
+pub(super) enum Biased {
+    Token(i64),
+    Text(String),
+}
 
 impl JsonSchema for Biases {
     fn inline_schema() -> bool {
@@ -206,9 +216,12 @@ impl JsonSchema for Biases {
         let bias =
             json_schema!({"anyOf": [{"type": "number", "minimum": -100, "maximum": 100}, {"const": false}]});
         json_schema!({"anyOf": [
-            {"type": "object", "propertyNames": {"pattern": "^[0-9]{1,9}$"}, "additionalProperties": bias},
+            {"type": "object", "additionalProperties": bias},
             {"type": "array", "items": {
-                "type": "array", "prefixItems": [{"type": "integer", "minimum": 0}, bias], "items": false, "minItems": 2,
+                "type": "array",
+                "prefixItems": [{"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}]}, bias],
+                "items": false,
+                "minItems": 2,
             }},
         ]})
     }
@@ -227,26 +240,53 @@ impl<'de> Deserialize<'de> for Biases {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Biases, A::Error> {
                 let mut biases = Vec::new();
-                while let Some((token, Bias(bias))) = map.next_entry::<String, Bias>()? {
-                    let token = token.parse().map_err(|_| {
-                        let token = nearest::shown(&token);
-                        de::Error::custom(format_args!("the keys must be token ids, and `{token}` is none"))
-                    })?;
-                    biases.push((token, bias));
+                while let Some((key, Bias(bias))) = map.next_entry::<String, Bias>()? {
+                    let biased = key.parse().map_or(Biased::Text(key), Biased::Token);
+                    biases.push((biased, bias));
                 }
                 Ok(Biases(biases))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<Biases, A::Error> {
                 let mut biases = Vec::new();
-                while let Some((token, Bias(bias))) = pairs.next_element()? {
-                    biases.push((token, bias));
+                while let Some((biased, Bias(bias))) = pairs.next_element()? {
+                    biases.push((biased, bias));
                 }
                 Ok(Biases(biases))
             }
         }
 
         deserializer.deserialize_any(BiasesVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Biased {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct BiasedVisitor;
+
+        impl Visitor<'_> for BiasedVisitor {
+            type Value = Biased;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a token or a text")
+            }
+
+            fn visit_i64<E: de::Error>(self, token: i64) -> Result<Biased, E> {
+                Ok(Biased::Token(token))
+            }
+
+            fn visit_u64<E: de::Error>(self, token: u64) -> Result<Biased, E> {
+                let token = i64::try_from(token)
+                    .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(token), &self))?;
+                Ok(Biased::Token(token))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Biased, E> {
+                Ok(Biased::Text(text.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_any(BiasedVisitor)
     }
 }
 

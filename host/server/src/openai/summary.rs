@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use crate::generation::Tally;
 use crate::origin::public_fault;
 
-/// What made the response: `system_fingerprint`.
-pub(crate) const FINGERPRINT: &str = concat!("minerva-", env!("CARGO_PKG_VERSION"));
+/// What made the response: `system_fingerprint`. It begins as llama-server's does, whose clients look at the first letter.
+pub(crate) const FINGERPRINT: &str = concat!("build-minerva-", env!("CARGO_PKG_VERSION"));
 
 /// OpenAI's count of tokens.
 #[derive(Serialize, JsonSchema)]

@@ -257,12 +257,15 @@ fn chat(
         messages.insert(0, Message::text("system", instructions));
     }
     message::rename_developer(&mut messages, model);
-    let mut variables = variables.unwrap_or_default();
+    let mut all = model.defaults.template_variables.clone();
+    all.extend(variables.unwrap_or_default());
+    let mut variables = all;
     if let Some(effort) = effort {
         variables.entry("reasoning_effort").or_insert(Value::String(effort));
     }
     let template_variables = if variables.is_empty() { Value::Null } else { Value::Object(variables) };
-    Chat { messages, tools, template_variables, continue_last: false, reasoning: model.defaults.reasoning }
+    let reasoning = model.defaults.reasoning;
+    Chat { messages, tools, template_variables, reasoning, ..Chat::default() }
 }
 
 impl Body {
